@@ -1,0 +1,1 @@
+"""The editors' wing: tokens, publishing, import and export."""

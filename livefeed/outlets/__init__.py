@@ -1,0 +1,1 @@
+"""The embeds' wing: the JSON API that others read."""

@@ -1,0 +1,1 @@
+"""The readers' wing: ticker and item pages."""
