@@ -21,6 +21,10 @@ _BOARD_PAGE = 500
 """Items read in one script while the board is filled: some 10 ms of Redis's time at 2 KB an item."""
 
 
+POISON = (msgspec.MsgspecError, ValueError)
+"""What an entry or a message that is none of ours raises when it is read."""
+
+
 class Applied(Enum):
     """What became of an entry."""
 
@@ -67,7 +71,10 @@ class Mirror:
         base, entries = await self._tail(log, head)
         self.window.restart(base)
         for entry in entries:
-            self.window.append(WindowEvent(entry))
+            try:
+                self.window.append(WindowEvent(entry))
+            except POISON:  # a damaged entry: what lies before it cannot be continued from here
+                self.window.restart(Position(entry.seq, entry.mark))
         self.board.restart(items, complete)
         self.loaded = True
 
@@ -114,7 +121,3 @@ class Mirror:
         self.window.append(event)
         self.board.apply(event.event(), event.after)
         return Applied.NEXT
-
-
-POISON = (msgspec.MsgspecError, ValueError)
-"""What an entry or a message that is none of ours raises when it is read."""
