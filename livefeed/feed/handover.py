@@ -39,7 +39,7 @@ class HandoverProtocol(HttpToolsProtocol):
         False when the reader has gone meanwhile; nothing is left to do then.
         """
         cycle: RequestResponseCycle = self.cycle
-        transport = cast("asyncio.Transport", self.transport)
+        transport = self.transport
         if cycle.disconnected or transport.is_closing():
             return False
         head = [b"HTTP/1.1 200 OK\r\n"]

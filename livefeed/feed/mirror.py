@@ -72,7 +72,9 @@ class Mirror:
         self.window.restart(base)
         for entry in entries:
             try:
-                self.window.append(WindowEvent(entry))
+                event = WindowEvent(entry)
+                event.event()
+                self.window.append(event)
             except POISON:  # a damaged entry: what lies before it cannot be continued from here
                 self.window.restart(Position(entry.seq, entry.mark))
         self.board.restart(items, complete)
@@ -118,6 +120,7 @@ class Mirror:
         if chain(head.mark, entry.body) != entry.mark:
             return Applied.DIVERGED
         event = WindowEvent(entry)
+        decoded = event.event()  # before anything moves: an entry that cannot be read must leave no trace
         self.window.append(event)
-        self.board.apply(event.event(), event.after)
+        self.board.apply(event.event() if event.withdrawn else decoded, event.after)
         return Applied.NEXT

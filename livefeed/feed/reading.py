@@ -12,6 +12,7 @@ import binascii
 import contextlib
 import itertools
 import time
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -33,6 +34,8 @@ SCANS_MAX = 10
 """Most such reads for one page: a filter that matches little gets a short page and a cursor rather than a long wait."""
 LOAD_S = 20.0
 """How long a start waits for its first look at the log, in seconds."""
+RESTART_S = 0.1
+"""Pause before a failed task of the feed starts again, in seconds: a bug that repeats must not eat the processor."""
 _DRIVING = ("thread", "tag", "rubric", "level", "language")
 """Parameters by how few items a value of theirs usually has: the first one set picks the index that is read."""
 
@@ -66,9 +69,7 @@ class Feed:
         :raises StartError: when the log cannot be read in time.
         """
         for name, run in (("listener", self.listener.run), ("hub", self.hub.run), ("wheel", self.hub.turn)):
-            task = asyncio.create_task(run(), name=name)
-            task.add_done_callback(_ended)
-            self._tasks.append(task)
+            self._tasks.append(asyncio.create_task(_supervised(name, run), name=name))
         deadline = time.monotonic() + LOAD_S
         while not self.listener.live:
             if time.monotonic() > deadline:
@@ -162,7 +163,11 @@ def _cursor_key(cursor: str) -> str:
     raise BadRequest("before must be the `next` of an earlier page.", field="before")
 
 
-def _ended(task: asyncio.Task[None]) -> None:
-    """A task of the feed never returns: if one does, say so before anything else."""
-    if not task.cancelled():
-        logger.critical("a task of the feed has ended", task=task.get_name(), exc_info=task.exception())
+async def _supervised(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a task of the feed for ever: one that fails, which is a bug of ours, is told and started again."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            logger.exception("a task of the feed failed; starting it again", task=name)
+        await asyncio.sleep(RESTART_S)

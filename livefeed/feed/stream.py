@@ -257,9 +257,14 @@ async def _replay(feed: Feed, subscriber: Subscriber) -> None:
 async def _frames(feed: Feed, wish: Wish, start: Start) -> AsyncIterator[bytes]:
     """The whole stream as an iteration, for a server without hand-over."""
     yield _opening(feed.hub, start)
-    seq = start.seq
-    async for seq, frames in _log_pages(feed, (wish.filter, wish.view), seq):
-        if frames:
-            yield b"".join(frames)
-    async for frame in feed.hub.iterate(wish.filter, wish.view, seq):
+    cursor = start.seq
+    try:
+        async for seq, frames in _log_pages(feed, (wish.filter, wish.view), cursor):
+            cursor = seq
+            if frames:
+                yield b"".join(frames)
+    except Unavailable as error:
+        logger.warning("a replay from the log was cut", reason=str(error.__cause__ or error))
+        return
+    async for frame in feed.hub.iterate(wish.filter, wish.view, cursor):
         yield frame
