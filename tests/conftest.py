@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+import uvloop
 
 from livefeed.embedded import EmbeddedServer
 from livefeed.settings import Settings
@@ -39,3 +41,9 @@ def valkey(_store: str) -> str:
 def settings(valkey: str, tmp_path: Path) -> Settings:
     """Default settings over an empty Valkey, a data directory of the test's own, and a free port."""
     return Settings(redis_url=valkey, data_dir=tmp_path / "var", port=0)
+
+
+@pytest.fixture(scope="session")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """The loop that the server runs on."""
+    return uvloop.EventLoopPolicy()
