@@ -46,7 +46,9 @@ class Seen(HTMLParser):
         for name, value in attrs:
             if name not in ("href", "title", "rel", "start"):
                 self.bad.append(f"{tag} {name}")
-            if name == "href" and not (value or "").startswith(("http://", "https://", "mailto:", "tel:", "/", "#", "?")):
+            if name == "href" and not (value or "").startswith(
+                ("http://", "https://", "mailto:", "tel:", "/", "#", "?")
+            ):
                 scheme = (value or "").split("/")[0].split("?")[0].split("#")[0]
                 if ":" in scheme:
                     self.bad.append(f"{tag} {name}={value}")

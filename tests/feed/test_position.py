@@ -24,7 +24,9 @@ def test_anything_else_is_none(value: str) -> None:
     assert parsed is None or str(parsed) == value
 
 
-@pytest.mark.parametrize("bad", ["", "1", "1-", "-1-aaaaaaaa", "01-aaaaaaaa", "1-AAAAAAAA", "1-aaaaaaaa\n", "٣-aaaaaaaa"])
+@pytest.mark.parametrize(
+    "bad", ["", "1", "1-", "-1-aaaaaaaa", "01-aaaaaaaa", "1-AAAAAAAA", "1-aaaaaaaa\n", "٣-aaaaaaaa"]
+)
 def test_near_misses(bad: str) -> None:
     """What looks like a position but is not written canonically is none."""
     assert parse(bad) is None

@@ -32,9 +32,7 @@ async def test_events_arrive_in_order_exactly_once(settings: Settings, http: Any
             await reader.until(lambda r: len(r.items) == 30)
             assert reader.seqs == list(range(1, 31))
             assert [item["headline"] for item in reader.items] == [f"Info {n}" for n in range(30)]
-        assert [e.data for e in one.events if e.event == "item"] == [
-            e.data for e in two.events if e.event == "item"
-        ]
+        assert [e.data for e in one.events if e.event == "item"] == [e.data for e in two.events if e.event == "item"]
 
 
 @PROTOCOLS
@@ -149,19 +147,20 @@ async def test_since_reads_from_a_time(settings: Settings, http: Any, window_eve
 @PROTOCOLS
 async def test_filters_match_by_the_state_before_or_after(settings: Settings, http: Any) -> None:
     """An item that moves to another rubric is told to the readers of both; others see neither it nor a hole."""
-    async with serving(quick(settings), http) as served:
-        async with reading(served, "?rubric=sport") as sport, reading(served, "?rubric=monde,culture") as world:
-            item = await served.publish("Match", "sport")
-            await served.publish("Livre", "culture")
-            item = await served.change(item, change="edit", rubric="monde")
-            await served.change(item, change="edit", headline="Match, suite")
-            await sport.until(lambda r: len(r.items) == 2)
-            await world.until(lambda r: len(r.items) == 3)
-            assert sport.seqs == [1, 3]
-            assert world.seqs == [2, 3, 4]
-            await sport.until(
-                lambda r: r.events[-1].id.startswith("4-"), "a tick that moves the id past others' events"
-            )
+    async with (
+        serving(quick(settings), http) as served,
+        reading(served, "?rubric=sport") as sport,
+        reading(served, "?rubric=monde,culture") as world,
+    ):
+        item = await served.publish("Match", "sport")
+        await served.publish("Livre", "culture")
+        item = await served.change(item, change="edit", rubric="monde")
+        await served.change(item, change="edit", headline="Match, suite")
+        await sport.until(lambda r: len(r.items) == 2)
+        await world.until(lambda r: len(r.items) == 3)
+        assert sport.seqs == [1, 3]
+        assert world.seqs == [2, 3, 4]
+        await sport.until(lambda r: r.events[-1].id.startswith("4-"), "a tick that moves the id past others' events")
 
 
 @pytest.mark.parametrize(
