@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import NamedTuple
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote_plus
 
 from markupsafe import Markup
 
@@ -37,8 +37,6 @@ class ItemView(NamedTuple):
     """What `item.html` places."""
 
     item: PublicItem
-    href: str
-    """Of the item's page; percent-encoded, as a browser's URL writes it."""
     withdrawn: bool
     published: Moment
     published_iso: str
@@ -64,7 +62,6 @@ def view(item: PublicItem, language: str, dates: Dates, site: Site, now: datetim
     rubric = site.rubric(item.rubric)
     return ItemView(
         item=item,
-        href=quote(item.url),
         withdrawn=withdrawn,
         published=dates.moment(item.first_published_at),
         published_iso=iso(item.first_published_at),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Protocol
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -105,7 +106,7 @@ class _Pages:
         item = await source.item(id) if items.is_id(id) else None
         if item is None:
             raise NotFound("There is no such item.", field="id")
-        if item.status == "published" and request.url.path != item.url:
+        if item.status == "published" and request.scope["path"] != unquote(item.url):
             # Not kept by browsers: the slug follows the headline, also back to one that it had before.
             return _redirect(item.url, request)
         now = self._now()
