@@ -36,6 +36,7 @@ async def lose_everything(served: Serving) -> None:
     redis = served.feed.log.redis
     key = served.feed.log.keys.tokens
     token = await redis.dump(key)
+    assert token is not None
     async with redis.pipeline(transaction=True) as pipeline:
         pipeline.flushall()
         pipeline.restore(key, 0, token)
@@ -74,6 +75,7 @@ async def test_a_paused_store_is_noticed_and_healed(own: Settings, store: Embedd
     """SIGSTOP: readiness turns red, ticks say live: false, pages go on from memory; SIGCONT heals it."""
     async with serving(own) as served, reading(served) as reader:
         await served.publish("Info 1")
+        await reader.until(lambda r: len(r.items) == 1)
         assert store.pid is not None
         os.kill(store.pid, signal.SIGSTOP)
         try:
