@@ -101,7 +101,7 @@ def test_several_workers_share_the_port_and_end_with_their_parent(
         def workers() -> set[int]:
             return {pid for pid in children(server.pid) if "multiprocessing.spawn" in command(pid)}
 
-        first = wait_for(lambda: len(workers()) == 2 and workers(), "two workers")
+        first = wait_for(lambda: workers() if len(workers()) == 2 else set(), "two workers")
         assert json.loads(fetch(server.url)[1])["parent"] == server.pid
         victim = min(first)
         os.kill(victim, signal.SIGKILL)
