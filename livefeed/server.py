@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -45,6 +46,9 @@ DESCRIPTORS_MAX = 1_048_576
 """The soft limit on open files is raised to the hard one, but not above this: some containers say a billion."""
 SHUTDOWN_GRACE_S = 3.0
 """After the drain: the time for lifespan shutdown, after which the process ends without it."""
+STORE_WAIT_S = 3.0
+"""A Redis that is started at the same moment (Procfile, containers) may come up this much later."""
+STORE_POLL_S = 0.1
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -199,11 +203,10 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def check_store(url: str, timeout_s: float) -> None:
-    """See that a Redis answers at `url` and lets us in.
+    """See that a Redis answers at `url` and lets us in; one that starts beside us is given `STORE_WAIT_S`.
 
     :raises StartError: it does not; the message tells where we looked, without the password, and what to change.
     """
-    fix = "start it, or correct LIVEFEED_REDIS_URL."
     try:
         parts = urlsplit(url)
         where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -214,16 +217,21 @@ def check_store(url: str, timeout_s: float) -> None:
         raise StartError(
             "LIVEFEED_REDIS_URL: must be like redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket."
         ) from None
-    try:
-        with client:
-            client.ping()
-    except redis.exceptions.AuthenticationError:
-        raise StartError(f"The Redis at {where} refuses us: correct the password in LIVEFEED_REDIS_URL.") from None
-    except redis.exceptions.BusyLoadingError:
-        raise StartError(f"The Redis at {where} is still loading its data: start again in a moment.") from None
-    except redis.exceptions.RedisError as error:
-        reason = logs.printable(str(error)).rstrip(".")
-        raise StartError(f"No Redis answers at {where} ({reason}): {fix}") from None
+    deadline = time.monotonic() + STORE_WAIT_S
+    with client:
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.exceptions.AuthenticationError:
+                raise StartError(f"The Redis at {where} refuses us: correct LIVEFEED_REDIS_URL.") from None
+            except redis.exceptions.RedisError as error:
+                if time.monotonic() > deadline or not isinstance(error, redis.exceptions.ConnectionError):
+                    reason = logs.printable(str(error)).rstrip(".")
+                    raise StartError(
+                        f"No Redis answers at {where} ({reason}): start it, or correct LIVEFEED_REDIS_URL."
+                    ) from None
+            time.sleep(STORE_POLL_S)
 
 
 def raise_descriptor_limit() -> None:

@@ -7,13 +7,16 @@ import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import redis
 
 from livefeed import run_file
+from livefeed.embedded import EmbeddedServer
 from livefeed.errors import StartError
-from livefeed.server import environment, listen, local_address, raise_descriptor_limit
+from livefeed.server import check_store, environment, listen, local_address, raise_descriptor_limit
 from livefeed.settings import Settings
 from tests.servers import LiveServer, alive, fetch, serving, wait_for
 
@@ -171,6 +174,28 @@ def test_no_redis_is_one_sentence_with_the_fix(
     assert "LIVEFEED_REDIS_URL" in server.errors
     assert server.errors.count("\n") == 1
     assert "secret" not in server.errors
+
+
+def test_a_redis_that_comes_up_a_moment_later_is_waited_for(tmp_path: Path) -> None:
+    """Started side by side, as a Procfile does, the order does not matter."""
+    store = EmbeddedServer(tmp_path)
+    late = threading.Timer(0.3, store.start)
+    late.start()
+    try:
+        check_store(f"unix://{tmp_path}/store.sock", timeout_s=5)
+    finally:
+        late.join()
+        store.stop()
+
+
+def test_a_refused_password_is_told(tmp_path: Path) -> None:
+    """A Redis that wants another password: the message says so and shows none."""
+    with EmbeddedServer(tmp_path) as store, redis.Redis.from_url(store.url) as admin:
+        admin.config_set("requirepass", "right")
+        url = f"unix://:wrong@{tmp_path}/store.sock"
+        with pytest.raises(StartError, match=r"refuses us.*LIVEFEED_REDIS_URL") as refused:
+            check_store(url, timeout_s=5)
+        assert "wrong" not in str(refused.value)
 
 
 def test_a_taken_port_names_the_setting(tmp_path: Path) -> None:
