@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
+import uvloop
 
 from livefeed.embedded import EmbeddedServer
 from livefeed.settings import Settings
@@ -47,3 +49,8 @@ def livefeed_server(tmp_path: Path) -> Iterator[LiveServer]:
     """A real livefeed with the embedded store, as a process of its own."""
     with serving(tmp_path / "var") as server:
         yield server
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the server runs on."""
+    return {"uvloop": uvloop.new_event_loop}
