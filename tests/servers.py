@@ -72,12 +72,19 @@ class LiveServer:
     The first start takes a free port, the later ones the same. Output goes to files: `output` and `errors`.
     """
 
-    def __init__(self, data_dir: Path, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        python: Path = Path(sys.executable),
+    ) -> None:
         """:param arguments: keyword arguments for `livefeed.server.run`, as ``name=value``."""
         self.data_dir = data_dir
         self.url = ""
         self._arguments = arguments
         self._env = dict(env or {})
+        self._python = python
         self._process: subprocess.Popen[bytes] | None = None
         self._logs = data_dir.with_name(f"{data_dir.name}-logs")
 
@@ -110,7 +117,7 @@ class LiveServer:
         env = outside | {"LIVEFEED_DATA_DIR": str(self.data_dir), "PORT": port} | self._env
         with open(self._logs / "stdout", "wb") as out, open(self._logs / "stderr", "wb") as err:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, *self._arguments], env=env, stdout=out, stderr=err, cwd=self._logs
+                [self._python, "-c", _SERVE, *self._arguments], env=env, stdout=out, stderr=err, cwd=self._logs
             )
 
     def start(self) -> None:
