@@ -173,6 +173,15 @@ def _give_up(after_s: float) -> None:
     os._exit(1)
 
 
+def _holder(settings: Settings) -> str:
+    """Who has the port: most likely the server that somebody started before and forgot."""
+    with contextlib.suppress(StartError):
+        running = run_file.read(settings.data_dir)
+        if running.url == local_address(settings):
+            return f"the livefeed that serves {settings.data_dir} already (process {running.pid})"
+    return "another program"
+
+
 def listen(settings: Settings) -> socket.socket:
     """The listening socket; connections inherit its send buffer, which bounds the kernel's part for each reader.
 
@@ -192,8 +201,8 @@ def listen(settings: Settings) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            message = f"Port {port} is taken by another program: stop it, or choose another port, such as "
-            raise StartError(f"{message}PORT={port % 65_535 + 1}.") from None
+            fix = f"stop it, or choose another port, such as PORT={port % 65_535 + 1}"
+            raise StartError(f"Port {port} is taken by {_holder(settings)}: {fix}.") from None
         if error.errno == errno.EACCES:
             raise StartError(f"Port {port} is reserved for root: choose one from 1024 up with PORT.") from None
         if error.errno == errno.EADDRNOTAVAIL:
@@ -258,8 +267,8 @@ def environment(settings: Settings) -> dict[str, str]:
 def _environment(settings: Settings) -> Iterator[None]:
     """The application is made from the environment, in this process and in workers: it says what is in force."""
     before = dict(os.environ)
-    for name in [variable(f.name) for f in table()] + ["HOST", "PORT"]:
-        os.environ.pop(name, None)
+    for name in [name for name in before if name.startswith("LIVEFEED_") or name in ("HOST", "PORT")]:
+        del os.environ[name]
     os.environ.update(environment(settings))
     try:
         yield

@@ -65,6 +65,17 @@ def until_written(server: EmbeddedServer, key: str) -> None:
     wait_for(write, "a store that takes writes")
 
 
+def until_refused(server: EmbeddedServer) -> int:
+    """Write k0, k1... of 50 KB each; how many were acknowledged."""
+    with client(server) as store:
+        for number in range(1_000):
+            try:
+                store.set(f"k{number}", "x" * 50_000)
+            except redis.RedisError:
+                return number
+    raise AssertionError("the disk was never full")
+
+
 class Holders:
     """Other processes on a data directory, ended with the test."""
 
@@ -96,6 +107,17 @@ def holders() -> Iterator[Holders]:
     started = Holders()
     yield started
     started.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MB; skips where this user may not mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def test_it_keeps_every_write_on_disk(tmp_path: Path, binary: Path) -> None:
@@ -235,6 +257,19 @@ def test_a_store_that_cannot_start_tells_why(tmp_path: Path) -> None:
         server.start()
     assert server.pid is None
     assert not server.owned
+
+
+def test_a_full_disk_stops_writing_until_there_is_room(small_disk: Path, binary: Path) -> None:
+    """The store exits on a full disk and is tried again until there is room; nothing acknowledged is lost."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(4_000_000))
+    with EmbeddedServer(small_disk / "var", binary) as server:
+        acknowledged = until_refused(server)
+        assert 10 < acknowledged < 100
+        ballast.unlink()
+        until_written(server, "after")
+        with client(server) as store:
+            assert store.exists(*(f"k{number}" for number in range(acknowledged))) == acknowledged
 
 
 @pytest.mark.parametrize("program", ["/bin/true", "/etc/passwd", "/nowhere/valkey-server"])

@@ -72,6 +72,7 @@ def test_it_serves_says_so_and_stops_cleanly(where: tuple[Path, dict[str, str]],
         body = json.loads(fetch(server.url)[1])
         assert body["pid"] == server.pid, "one worker needs no process of its own"
         assert body["LIVEFEED_REDIS_URL"].startswith("unix://")
+        assert "LIVEFEED_TOKEN" not in body, "the commands' own variables are no settings"
         assert body["LIVEFEED_PORT"] == server.url.rpartition(":")[2]
         store = store_pid(data_dir)
         assert server.terminate() == 0
@@ -202,8 +203,12 @@ def test_a_taken_port_names_the_setting(tmp_path: Path) -> None:
     """Another program on the port: the message names PORT and a free way out."""
     with listen(Settings(port=0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(StartError, match=f"Port {port} is taken.*PORT={port + 1}"):
-            listen(Settings(port=port))
+        settings = Settings(port=port, data_dir=tmp_path)
+        with pytest.raises(StartError, match=f"Port {port} is taken by another program.*PORT={port + 1}"):
+            listen(settings)
+        run_file.write(tmp_path, local_address(settings))
+        with pytest.raises(StartError, match=rf"the livefeed that serves .* already \(process {os.getpid()}\)"):
+            listen(settings)
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "\x00", "a" * 300])
