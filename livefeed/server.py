@@ -15,6 +15,7 @@ import errno
 import math
 import os
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -293,10 +294,13 @@ def _stop_signals_raise() -> Iterator[None]:
 
 
 def print_welcome(settings: Settings, address: str) -> None:
-    """Tell a person where the ticker is, and what to try next, in a form that can be pasted."""
+    """Tell a person where the ticker is, and what to try next, in a form that can be pasted; a machine gets a line."""
+    if settings.log_json:
+        log.info("serving", address=address, workers=settings.workers)
+        return
     command = "livefeed" if shutil.which("livefeed") else _relative(Path(sys.executable).with_name("livefeed"))
     if settings.data_dir != Path("var"):
-        command = f"LIVEFEED_DATA_DIR={settings.data_dir.absolute()} {command}"
+        command = f"LIVEFEED_DATA_DIR={shlex.quote(str(settings.data_dir.absolute()))} {command}"
     bold, dim, plain = ("\x1b[1m", "\x1b[2m", "\x1b[0m") if sys.stdout.isatty() else ("", "", "")
     rubric = settings.site.rubrics[0].slug
     sys.stdout.write(

@@ -54,6 +54,20 @@ def alive(pid: int) -> bool:
         return False
 
 
+def command(pid: int) -> str:
+    """The command line of a process, "" when it has gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def store_pid(data_dir: Path) -> int:
+    """The embedded server of a data directory."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return next(pid for pid in pids if "valkey-server" in command(pid) and str(data_dir) in command(pid))
+
+
 def fetch(url: str, timeout_s: float = 5.0) -> tuple[int, bytes]:
     """Status and body of a GET; status 0 when nobody answers."""
     try:

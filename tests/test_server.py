@@ -18,7 +18,7 @@ from livefeed.embedded import EmbeddedServer
 from livefeed.errors import StartError
 from livefeed.server import check_store, environment, listen, local_address, raise_descriptor_limit
 from livefeed.settings import Settings
-from tests.servers import LiveServer, alive, fetch, serving, wait_for
+from tests.servers import LiveServer, alive, command, fetch, serving, store_pid, wait_for
 
 _APP = """
 import asyncio, json, os
@@ -279,17 +279,3 @@ def children(pid: int) -> set[int]:
             if int(status.rpartition(")")[2].split()[1]) == pid:
                 found.add(int(entry.name))
     return found
-
-
-def command(pid: int) -> str:
-    """The command line of a process, "" when it has gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def store_pid(data_dir: Path) -> int:
-    """The embedded server of a data directory."""
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return next(pid for pid in pids if "valkey-server" in command(pid) and str(data_dir) in command(pid))
