@@ -205,9 +205,7 @@ class EmbeddedServer:
             # answers, and no second one is started on its data.
             answer = _ping(self._socket_path)
             if answer == "up":
-                if not self._settled.is_set():
-                    log.debug("attached to the running store", data_dir=str(self.data_dir))
-                    self._settled.set()
+                self._settled.set()
                 silent_since = time.monotonic()
             elif answer is None and (lock := self._acquire()) is not None:
                 self._lock = lock
