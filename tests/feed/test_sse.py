@@ -18,7 +18,7 @@ from livefeed.feed import sse
 from livefeed.feed.item import Event, Image, PublicItem
 from livefeed.feed.position import Position
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 AT = datetime(2024, 8, 8, 12, 55, tzinfo=UTC)
 ITEMS = st.builds(
     PublicItem,
@@ -59,7 +59,9 @@ def by_sseclient(chunks: list[bytes]) -> list[tuple[str, str, str]]:
 
 def by_the_book(chunks: list[bytes]) -> list[tuple[str, str, str]]:
     """Read as HTML standard 9.2.6 says, over the decoded whole."""
-    events, data, event, last_id = [], [], "", ""
+    events: list[tuple[str, str, str]] = []
+    data: list[str] = []
+    event = last_id = ""
     for line in b"".join(chunks).decode().replace("\r\n", "\n").replace("\r", "\n").split("\n"):
         if not line:
             if data:
