@@ -137,7 +137,7 @@ def test_it_keeps_every_write_on_disk(tmp_path: Path, binary: Path) -> None:
     assert time.monotonic() - stopping < 3
     assert pid is not None
     assert not alive(pid)
-    assert (tmp_path / "é v%r").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "é v%r" / "store").stat().st_mode & 0o777 == 0o700
     with EmbeddedServer(tmp_path / "é v%r", binary) as server, client(server) as store:
         assert store.get("a") == "é"
 
@@ -197,7 +197,7 @@ def test_many_starts_at_once_make_one_store(tmp_path: Path, holders: Holders) ->
 def test_a_second_store_never_starts_beside_a_running_one(tmp_path: Path) -> None:
     """Even with the lock file deleted, a running store is attached to."""
     with EmbeddedServer(tmp_path) as first:
-        (tmp_path / "store.lock").unlink()
+        (tmp_path / "store" / "lock").unlink()
         with EmbeddedServer(tmp_path) as second:
             assert first.owned
             assert not second.owned
@@ -251,7 +251,7 @@ def test_a_store_that_cannot_start_tells_why(tmp_path: Path) -> None:
     """Damaged data: the store's own words are in the error, and nothing is left running."""
     with EmbeddedServer(tmp_path) as server:
         until_written(server, "a")
-    (tmp_path / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
+    (tmp_path / "store" / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
     server = EmbeddedServer(tmp_path)
     with pytest.raises(StartError, match=r"cannot start in .*manifest"):
         server.start()
@@ -318,3 +318,41 @@ def test_a_url_of_ones_own_comes_first(tmp_path: Path) -> None:
     assert not (tmp_path / "var").exists()
     with connection_url(Settings(data_dir=tmp_path / "var")) as url, redis.Redis.from_url(url) as store:
         assert store.ping()
+
+
+def test_the_data_directory_itself_is_left_as_it_is(tmp_path: Path) -> None:
+    """A directory that exists and is open to others, such as /srv, keeps its mode: only the store's is closed."""
+    tmp_path.chmod(0o755)
+    with EmbeddedServer(tmp_path):
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
+        assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "store").chmod(0o750)
+    with pytest.raises(StartError, match=r"chmod 700.*LIVEFEED_DATA_DIR"):
+        EmbeddedServer(tmp_path).start()
+
+
+def test_a_program_that_vanishes_is_waited_for(tmp_path: Path) -> None:
+    """An upgrade that replaces the program under a running store does not end its supervision."""
+    program = tmp_path / "valkey-server"
+    program.symlink_to(find_binary())
+    with EmbeddedServer(tmp_path / "var", program) as server:
+        until_written(server, "a")
+        program.unlink()
+        pid = server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: server.pid not in (None, pid) or not alive(pid), "the end of the store")
+        program.symlink_to(find_binary())
+        until_written(server, "b")
+        with client(server) as store:
+            assert store.exists("a", "b") == 2
+
+
+def test_it_can_be_started_again(tmp_path: Path) -> None:
+    """One object, stopped and started: the same data."""
+    server = EmbeddedServer(tmp_path)
+    for key in ("a", "b"):
+        with server:
+            until_written(server, key)
+    with server, client(server) as store:
+        assert store.exists("a", "b") == 2

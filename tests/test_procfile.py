@@ -52,7 +52,7 @@ def test_web_and_redis_start_and_stop_together(tmp_path: Path) -> None:
         )
         assert honcho.poll() is None, (tmp_path / "output").read_text()
         assert (tmp_path / "redis" / "appendonlydir").is_dir()
-        assert not (tmp_path / "var" / "store.lock").exists(), "the embedded server is not started beside it"
+        assert not (tmp_path / "var" / "store").exists(), "the embedded server is not started beside it"
     finally:
         honcho.send_signal(signal.SIGTERM)
         honcho.wait(30)
