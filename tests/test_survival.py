@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import http.client
 import json
 import os
@@ -105,6 +106,6 @@ def test_an_acknowledged_publish_survives(tmp_path: Path, workers: str) -> None:
         for receipt in receipts:
             url = f"{server.url}/api/items/{receipt['item']['id']}"
             # The worker that is asked may hear of the last ones a moment after the one that published them.
-            body = wait_for(lambda url=url: answered(url), f"{url}, the item of {receipt['position']}")
+            body = wait_for(functools.partial(answered, url), f"{url}, the item of {receipt['position']}")
             assert json.loads(body)["item"]["headline"] == receipt["item"]["headline"]
         wait_for(lambda: fetch(f"{server.url}/readyz")[0] == 200, "readiness after all that")
