@@ -51,7 +51,7 @@ def imports(path: Path, *, at_start: bool = False) -> set[str]:
             assert node.module is not None
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             modules = {name for name in names if _is_module(name)}
-            found |= modules or {node.module, *names}
+            found |= modules if modules == names else {node.module, *names}
     return found
 
 
