@@ -2,7 +2,7 @@
 
 from livefeed.newsroom.importing.lines import export_line
 from livefeed.newsroom.importing.reading import ENTRIES_MAX, FILE_MAX_BYTES, read
-from livefeed.newsroom.importing.results import BadEntry, Found, Place, Result
+from livefeed.newsroom.importing.results import BadEntry, Found, Place, Remark, Result
 from livefeed.newsroom.importing.running import Note, Outcome, Post, Progress, Summary, run_import
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Place",
     "Post",
     "Progress",
+    "Remark",
     "Result",
     "Summary",
     "export_line",

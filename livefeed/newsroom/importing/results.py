@@ -43,4 +43,11 @@ class BadEntry(msgspec.Struct, frozen=True, kw_only=True):
     """True where nothing is wrong with it, but its state forbids publishing: withheld, withdrawn, under embargo."""
 
 
-Result = Found | BadEntry
+class Remark(msgspec.Struct, frozen=True):
+    """Something about a file that its owner should know, though it could be read."""
+
+    place: Place
+    text: str
+
+
+Result = Found | BadEntry | Remark

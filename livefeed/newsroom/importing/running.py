@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from livefeed.errors import ApiError, Forbidden, LivefeedError, Unauthorized, Unavailable
-from livefeed.newsroom.importing.results import BadEntry, Found, Place, Result
+from livefeed.newsroom.importing.results import BadEntry, Found, Place, Remark, Result
 from livefeed.newsroom.input import Entry
 
 Outcome = Literal["created", "updated", "unchanged"]
@@ -55,7 +55,7 @@ class Summary(msgspec.Struct, kw_only=True):
     skipped: list[Note] = []
     """Entries whose state forbids publishing: withheld, withdrawn, under embargo."""
     warnings: list[Note] = []
-    """What was left out or cut of entries that were imported."""
+    """What was left out or cut of entries that were imported, and what is odd about the file."""
     stopped: str | None = None
     """Why the import ended early; null where it reached the end. Run it again: what is there stays as it is."""
 
@@ -86,6 +86,8 @@ async def run_import(results: Iterable[Result], post: Post, progress: Progress |
         if isinstance(result, BadEntry):
             notes = summary.skipped if result.skipped else summary.refused
             notes.append(Note(result.place, result.reason))
+        elif isinstance(result, Remark):
+            summary.warnings.append(Note(result.place, result.text))
         elif not await _send(result, post, summary):
             return summary
         if progress is not None:
