@@ -137,6 +137,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     access: Access = "free"
     guid: str | None = None
     """The source's own id of an imported entry."""
+    source_digest: str | None = None
+    """Of the entry as it was last imported: tells whether the source has changed, whatever was edited here."""
     created_at: datetime
     first_published_at: datetime | None = None
     updated_at: datetime | None = None
@@ -274,3 +276,12 @@ def now() -> datetime:
     """The present in UTC, whole milliseconds: the resolution that is stored."""
     value = datetime.now(UTC)
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+_SORT_EPOCH_MS = 10**13
+"""Shifts times before 1970 above zero, so that sort keys compare as text from the year 1653 on."""
+
+
+def sort_key(id: str, first_published_at: datetime) -> str:
+    """Orders items by first publication, then id: fixed-width text, the same in memory, in Redis and in cursors."""
+    return f"{int(first_published_at.timestamp() * 1000) + _SORT_EPOCH_MS:014d}{id}"

@@ -53,7 +53,7 @@ def slug(field: str, value: str, max_chars: int) -> str:
 
 
 def slugify(value: str, max_chars: int = 80) -> str:
-    """A readable slug of any text: accents folded, Arabic letters kept, everything else a hyphen; "" when nothing is left."""
+    """A readable slug of any text: accents folded, Arabic letters kept, the rest hyphens; "" when nothing is left."""
     folded = "".join(
         c
         for c in unicodedata.normalize("NFKD", value.replace("œ", "oe").replace("æ", "ae"))

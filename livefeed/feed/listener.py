@@ -1,0 +1,245 @@
+"""The listener: one task per process that hears the channel and moves the mirror.
+
+The stream is the truth, the channel is the bell. Pub/sub forgets whoever was away, and a client library can go deaf
+without an error (redis-py 8.1: a paused server is silence for ever, a lost connection is renewed without a word), so:
+
+- each session starts with: subscribe, wait for the confirmation, then read the log from the mirror's position. What
+  is published in between is heard twice and applied once;
+- every confirmation of a subscription, a hole in seq, and a mark that does not follow make it read the log;
+- a probe every `probe_s` looks at the log's head and rings the channel; when no probe of our own has come back for
+  `deaf_s`, the session ends and a new one begins, with jittered backoff, for ever.
+
+It is live while its own probes come back and the mirror has caught up: an event published now would arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+import structlog
+
+from livefeed.errors import Unavailable
+from livefeed.feed.log import STORE_ERRORS, Entry, Log, Verdict
+from livefeed.feed.mirror import POISON, Applied, Mirror
+from livefeed.feed.position import parse
+from livefeed.feed.sse import ResetReason
+from livefeed.settings import Settings
+
+BACKOFF_MIN_S = 0.1
+BACKOFF_MAX_S = 5.0
+"""Longest wait between two sessions: a process is back at most this long after Redis is."""
+
+logger = structlog.get_logger()
+
+
+class DeafError(Exception):
+    """No probe of our own came back in time."""
+
+
+class Listener:
+    """Keeps a mirror true to the log. `run` is its supervised task."""
+
+    def __init__(
+        self,
+        log: Log,
+        mirror: Mirror,
+        settings: Settings,
+        *,
+        on_event: Callable[[], None],
+        on_restart: Callable[[ResetReason], None],
+    ) -> None:
+        self._log = log
+        self._mirror = mirror
+        self._settings = settings
+        self._on_event = on_event
+        self._on_restart = on_restart
+        self._nonce = b"?" + secrets.token_hex(8).encode()
+        self._synced = False
+        self._heard_at = float("-inf")
+        self._suspect = False
+        self._nudge = asyncio.Event()
+        self._confirmed: asyncio.Future[None] | None = None
+        self.poison = 0
+        """Messages that were none of ours, skipped."""
+        self.sessions = 0
+        """Subscriptions made so far; more than one is a reconnect."""
+        self.reads = 0
+        """Times that the log was read to catch up."""
+        self.why_not_live = "the log has not been read yet"
+
+    @property
+    def live(self) -> bool:
+        """Whether an event published now would arrive here."""
+        return self._synced and self.silent_s < self._settings.deaf_s
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since a probe of our own came back."""
+        return time.monotonic() - self._heard_at
+
+    async def run(self) -> None:
+        """Listen for ever; returns only by being cancelled."""
+        backoff = BACKOFF_MIN_S
+        while True:
+            started = time.monotonic()
+            try:
+                await self._session()
+            except (*STORE_ERRORS, Unavailable, DeafError) as error:
+                self.why_not_live = _reason(error)
+                logger.warning("listener lost the channel; trying again", reason=self.why_not_live)
+            except Exception:
+                # A bug of ours must not silence the feed: tell it, and begin a new session like after any other loss.
+                self.why_not_live = "the listener failed; see the log"
+                logger.exception("listener failed; trying again")
+            self._synced = False
+            if time.monotonic() - started > BACKOFF_MAX_S:
+                backoff = BACKOFF_MIN_S
+            await asyncio.sleep(random.uniform(backoff / 2, backoff))  # noqa: S311  (spreads load, guards nothing)
+            backoff = min(backoff * 2, BACKOFF_MAX_S)
+
+    async def confirm(self) -> None:
+        """Return once all that the log held when this was called has been applied; at most `deaf_s`, live or not.
+
+        Callers share one look at the log, however many they are.
+        """
+        if self._confirmed is None:
+            self._confirmed = asyncio.get_running_loop().create_future()
+            self._suspect = True
+            self._nudge.set()
+        await asyncio.wait([self._confirmed], timeout=self._settings.deaf_s)
+
+    async def _session(self) -> None:
+        """Subscribe, catch up, and listen until something fails."""
+        channel = self._log.keys.channel
+        pubsub = self._log.redis.pubsub()
+        prober: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout_s):
+                await pubsub.subscribe(channel)
+            self.sessions += 1
+            self._heard_at = time.monotonic()
+            while True:
+                message = await pubsub.get_message(timeout=self._settings.probe_s)
+                if message is not None:
+                    if message["type"] == "message":
+                        await self._hear(message["data"])
+                    elif message["type"] == "subscribe":
+                        await self._catch_up()
+                        self._heard_at = time.monotonic()
+                        self._synced = True
+                        if prober is None:
+                            prober = asyncio.create_task(self._probe(), name="listener-probe")
+                if self._suspect and self._synced:
+                    self._suspect = False
+                    await self._catch_up()
+                if self.silent_s > self._settings.deaf_s:
+                    raise DeafError
+        finally:
+            self._synced = False
+            if prober is not None:
+                prober.cancel()
+                await asyncio.wait([prober])
+            await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+
+    async def _hear(self, data: bytes) -> None:
+        if data[:1] == b"?":
+            if data == self._nonce:
+                self._heard_at = time.monotonic()
+            return
+        try:
+            applied = self._mirror.apply(_entry(data))
+        except POISON:
+            # Not ours, or damaged: count and skip it. If an event is behind it, the next one shows the hole.
+            self.poison += 1
+            return
+        if applied is Applied.NEXT:
+            self._on_event()
+        elif applied is not Applied.KNOWN:
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Read the log until its head; make the mirror anew where its history is another one."""
+        self.reads += 1
+        if not self._mirror.loaded:
+            await self._mirror.load(self._log)
+            self._on_event()
+        while True:
+            reading = await self._log.read(self._mirror.position)
+            if reading.verdict != "ok":
+                await self._restart(reading.verdict)
+                continue
+            for entry in reading.entries:
+                applied = self._apply_from_log(entry)
+                if applied in (Applied.HOLE, Applied.DIVERGED):
+                    await self._restart("diverged")
+                    break
+            else:
+                if self._mirror.position.seq >= reading.head.seq:
+                    break
+                if not reading.entries:  # the log says that there is more, and has it not
+                    await self._restart("expired")
+            self._on_event()
+        self._on_event()
+        if self._confirmed is not None and not self._suspect:
+            self._confirmed.set_result(None)
+            self._confirmed = None
+
+    def _apply_from_log(self, entry: Entry) -> Applied:
+        try:
+            return self._mirror.apply(entry)
+        except POISON:
+            self.poison += 1
+            logger.error("the log holds an entry that cannot be read; starting over behind it", seq=entry.seq)
+            return Applied.DIVERGED
+
+    async def _restart(self, verdict: Verdict) -> None:
+        logger.warning("the log's history is not the one known here; all readers get a reset", verdict=verdict)
+        await self._mirror.load(self._log)
+        # To a reader a history that is shorter than the known one is another one: its own position may be within it.
+        self._on_restart("expired" if verdict == "expired" else "diverged")
+
+    async def _probe(self) -> None:
+        """Look at the log's head and ring the channel, for as long as the session lasts."""
+        behind_at: int | None = None
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.deaf_s):
+                    look = await self._log.read(self._mirror.position, count=0)
+                    # An event may be on its way over the channel; one that was missing at the last probe too is lost.
+                    lost = behind_at is not None and self._mirror.position.seq <= behind_at < look.head.seq
+                    behind_at = self._mirror.position.seq if look.head.seq > self._mirror.position.seq else None
+                    if look.verdict != "ok" or lost:
+                        self._suspect = True
+                    await self._log.redis.publish(self._log.keys.channel, self._nonce)
+            except (*STORE_ERRORS, Unavailable) as error:
+                self.why_not_live = _reason(error)
+            try:
+                async with asyncio.timeout(self._settings.probe_s):
+                    await self._nudge.wait()
+            except TimeoutError:
+                pass
+            self._nudge.clear()
+
+
+def _entry(data: bytes) -> Entry:
+    """The entry that a message carries: ``seq-mark time id LF body``.
+
+    :raises ValueError: when it is none.
+    """
+    head, found, body = data.partition(b"\n")
+    place, time_ms, id = head.decode("ascii").split(" ")
+    position = parse(place)
+    if not found or position is None:
+        raise ValueError("not an entry")
+    return Entry(position.seq, position.mark, int(time_ms), id, False, body)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DeafError):
+        return "no probe came back over the channel"
+    cause = error.__cause__ or error
+    return f"the store does not answer ({type(cause).__name__})"
