@@ -53,9 +53,19 @@ def cut(value: str, max_chars: int) -> str:
     return short.rstrip(" ,;:.–—-") + "…"
 
 
-def body_of_html(source: str) -> str:
-    """The Markdown of an entry's HTML."""
-    return markdown.from_html(_FOOTER.sub("", scrub(source)))
+def body_of_html(source: str, base: str) -> str:
+    """The Markdown of an entry's HTML; relative links are resolved against `base`, and dropped where it is ""."""
+    return markdown.from_html(_FOOTER.sub("", scrub(source)), base)
+
+
+def without_headline(body: str, headline: str) -> str:
+    """`body` without first lines that only repeat the headline."""
+    while body:
+        first, _, rest = body.partition("\n\n")
+        if markdown.plain(markdown.render(first)) != headline:
+            break
+        body = rest
+    return body
 
 
 def body_of_text(source: str) -> str:

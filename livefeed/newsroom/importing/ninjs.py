@@ -104,12 +104,19 @@ def _withheld(item: dict[str, Any], now: datetime) -> str:
 
 
 def _text(item: dict[str, Any], single: str, several: str) -> str:
-    """A text of version 1, or the main one of a list of version 2 and 3."""
+    """A text of version 1 (plain, or with a suffix of the agency's own), or the main one of a list of 2 and 3."""
     if string(item, single):
         return string(item, single)
     texts = [_lowered(value) for value in objects(item, several)]
     texts.sort(key=lambda value: _role(value) not in _MAIN_ROLES)
-    return next((text for value in texts if (text := string(value, "value"))), "")
+    listed = next((text for value in texts if (text := string(value, "value"))), "")
+    return listed or next((text for _, text in _suffixed(item, single)), "")
+
+
+def _suffixed(item: dict[str, Any], name: str) -> list[tuple[str, str]]:
+    """The texts of version 1 under ``name_…``, "main" first: each with its suffix."""
+    found = [(key[len(name) + 1 :], string(item, key)) for key in item if key.startswith(f"{name}_")]
+    return sorted((suffixed for suffixed in found if suffixed[1]), key=lambda suffixed: suffixed[0] != "main")
 
 
 def _role(value: dict[str, Any]) -> str:
@@ -119,17 +126,16 @@ def _role(value: dict[str, Any]) -> str:
 def _body(item: dict[str, Any]) -> tuple[str, str]:
     """HTML and plain text of the item: the body, else the description."""
     for name, several in (("body", "bodies"), ("description", "descriptions")):
-        html = next((string(item, f"{name}_{kind}") for kind in ("html", "xhtml") if item.get(f"{name}_{kind}")), "")
-        text = string(item, f"{name}_text") or string(item, name)
+        html = text = ""
         listed = [_lowered(value) for value in objects(item, several)]
         listed.sort(key=lambda value: _role(value) not in _MAIN_ROLES)
-        for value in listed:
-            if "html" in string(value, "contenttype"):
-                html = html or string(value, "value")
-            elif string(value, "contenttype") in ("", "text/plain"):
-                text = text or string(value, "value")
-        if html or text:
-            return html, text
+        for kind, value in [(string(v, "contenttype"), string(v, "value")) for v in listed] + _suffixed(item, name):
+            if "html" in kind or "richtext" in kind or "</p>" in value:
+                html = html or value
+            elif kind in ("", "text/plain", "text", "main"):
+                text = text or value
+        if html or text or string(item, name):
+            return html, text or string(item, name)
     return "", ""
 
 

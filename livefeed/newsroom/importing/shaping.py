@@ -53,7 +53,7 @@ class Shaper:
 
     def shape(self, raw: Raw) -> Found | BadEntry:
         """The entry of `raw`, or why there is none."""
-        body = cleaning.body_of_html(raw.html) or cleaning.body_of_text(raw.text)
+        body = cleaning.body_of_html(raw.html, raw.link) or cleaning.body_of_text(raw.text)
         headline = cleaning.line(raw.title, is_text=raw.title_is_text)
         place = self._place(raw, headline)
         if raw.withheld:
@@ -69,8 +69,7 @@ class Shaper:
                 reason=f"Its text has {len(body)} characters; LIVEFEED_BODY_MAX_CHARS allows "
                 f"{self._settings.body_max_chars}.",
             )
-        if plain == headline:
-            body = ""
+        body = cleaning.without_headline(body, headline)
         categories = [name for category in raw.categories if (name := cleaning.line(category))]
         rubric = self._rubrics.slug([*categories, *raw.codes]) or self._rubric
         if rubric is None:

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from html import entities
 from typing import Any
 
 import feedparser
@@ -23,6 +24,9 @@ from livefeed.newsroom.importing.results import BadEntry, Place, Remark
 _DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _ROOT = re.compile(r"<[A-Za-z_]")
 _CHARREF = re.compile(r"&#(?:x([0-9a-fA-F]{1,200})|([0-9]{1,200}));")
+_CDATA = re.compile(r"(<!\[CDATA\[.*?\]\]>)", re.DOTALL)
+_NAMED = re.compile(r"&[A-Za-z][A-Za-z0-9]{1,31};")
+_LONE = re.compile(r"&(?![A-Za-z][A-Za-z0-9]{1,31};|#[0-9]{1,200};|#x[0-9a-fA-F]{1,200};)")
 _ENTRY_START = re.compile(r"<(?:\w+:)?(?:item|entry)[\s>]", re.IGNORECASE)
 _ENTRY_END = re.compile(r"</(?:\w+:)?(?:item|entry)\s*>", re.IGNORECASE)
 _MEDIA_TEXT = re.compile(r"<(/?)media:(title|description)\b[^<>]*?(/?)>")
@@ -47,14 +51,14 @@ def read(text: str) -> Iterator[Raw | BadEntry | Remark]:
     if not feed.entries and not feed.version:
         yield BadEntry(place=Place(0), reason="It is XML or HTML, but no feed: neither RSS nor Atom nor RSS 1.0.")
         return
-    entries = list(feed.entries)
+    found = list(feed.entries)
     problem = feed.get("bozo_exception")
     cut_off = problem is not None and _is_cut_off(text)
     if problem is not None and not cut_off:
         yield Remark(Place(0), f"Its XML is not well-formed ({_shown(problem)}); it was read as far as it makes sense.")
-    for number, entry in enumerate(entries, start=1):
+    for number, entry in enumerate(found, start=1):
         raw = _entry(entry, feed.feed, number, is_atom=feed.version.startswith(_ATOM))
-        if cut_off and number == len(entries):
+        if cut_off and number == len(found):
             hint = cleaning.cut(cleaning.line(raw.title or raw.guid), 60)
             yield BadEntry(place=Place(number, hint=hint), reason="The file ends in the middle of this entry.")
         else:
@@ -62,16 +66,24 @@ def read(text: str) -> Iterator[Raw | BadEntry | Remark]:
 
 
 def _prepared(text: str) -> bytes:
-    """UTF-8 that an XML parser can take: no forbidden characters, no references to characters that do not exist.
+    """UTF-8 that an XML parser can take: no forbidden characters, no references to what XML does not know, no lone &.
 
-    The title and description of a picture (Media RSS) get names of their own: feedparser would take them for the
+    These are what real feeds are broken by most, and feedparser reads a broken one with much less care. The title and description of a picture (Media RSS) get names of their own: feedparser would take them for the
     entry's.
     """
     text = cleaning.scrub(_DECLARATION.sub("", text).lstrip())
-    text = _CHARREF.sub(_charref, text)
+    parts = _CDATA.split(_CHARREF.sub(_charref, text))
+    parts[::2] = [_LONE.sub("&amp;", _NAMED.sub(_named, part)) for part in parts[::2]]
+    text = "".join(parts)
     if "media:" in text:
         text = _MEDIA_TEXT.sub(r"<\1media:picture\2\3>", text)
     return b"<?xml version='1.0' encoding='utf-8'?>\n" + text.encode("utf-8")
+
+
+def _named(match: re.Match[str]) -> str:
+    """The characters of an entity that HTML knows and XML does not."""
+    characters = entities.html5.get(match[0][1:], match[0])
+    return match[0] if characters in "<>&\"'" else characters
 
 
 def _charref(match: re.Match[str]) -> str:
@@ -151,12 +163,14 @@ def _language(entry: dict[str, Any], feed: dict[str, Any]) -> str:
 
 
 def _body(raw: Raw, entry: dict[str, Any]) -> None:
-    """The longest content, or the summary where there is none."""
+    """The longest content, or the summary where there is none, or what is said of the film that is all there is."""
     contents = [c for c in dict.get(entry, "content") or [] if _get(c, "value").strip()]
     summary = dict.get(entry, "summary_detail") or {}
     chosen = max(contents, key=lambda c: len(_get(c, "value")), default=summary)
     value = _get(chosen, "value")
-    if _get(chosen, "type") == "text/plain":
+    if not value.strip():
+        raw.text = _get(entry, "media_picturedescription")
+    elif _get(chosen, "type") == "text/plain":
         raw.text = value
     else:
         raw.html = value
