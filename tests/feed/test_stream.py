@@ -159,7 +159,9 @@ async def test_filters_match_by_the_state_before_or_after(settings: Settings, ht
             await world.until(lambda r: len(r.items) == 3)
             assert sport.seqs == [1, 3]
             assert world.seqs == [2, 3, 4]
-            await sport.until(lambda r: r.events[-1].id.startswith("4-"), "a tick that moves the id past others' events")
+            await sport.until(
+                lambda r: r.events[-1].id.startswith("4-"), "a tick that moves the id past others' events"
+            )
 
 
 @pytest.mark.parametrize(

@@ -37,25 +37,20 @@ def _lenient(data: bytes, declared: str) -> tuple[str, str | None]:
         if encoding is not None:
             try:
                 return data.decode(encoding).removeprefix("\ufeff"), remark
-            except UnicodeDecodeError:
+            except (UnicodeDecodeError, LookupError):  # the latter for codecs of bytes to bytes, such as zlib
                 continue
     guess = data.decode("utf-8", "replace")
     if guess.count("\ufffd") <= len(guess) * _FEW_BROKEN:
         return guess.removeprefix("\ufeff"), f"The file is not all {declared}: some characters could not be read."
-    known = _usable(declared)
-    encoding = known if known not in (None, "utf-8", "utf-8-sig") else "windows-1252"
-    return data.decode(encoding or "utf-8", "replace"), f"The file is not {declared}: it was read as {encoding}."
+    return data.decode("cp1252", "replace"), f"The file is not {declared}: it was read as windows-1252."
 
 
 def _usable(declared: str) -> str | None:
     """The codec of a declared encoding; None where there is none. What the web calls Latin-1 is windows-1252."""
     try:
         name = codecs.lookup(declared).name
-        b"".decode(name)
-    except (LookupError, UnicodeError, ValueError):
+    except LookupError:
         return None
     if name in _NOT_FOR_TEXT:
         return None
-    if name.startswith(("utf-16", "utf-32")) and declared.lower() == name:
-        return name
     return "cp1252" if name in ("iso8859-1", "ascii") else name

@@ -28,6 +28,8 @@ Language = Literal["fr", "ar", "en"]
 
 HINT_CHARS = 60
 """Enough of a title to find it again in its file."""
+SOURCE_MAX_CHARS = 1_000_000
+"""Longer HTML of one entry is not even converted; the body's own bound is fifty times lower."""
 DERIVED_HEADLINE_CHARS = 120
 """A headline made from a body is no longer than this: about two lines on a phone."""
 GUID_MAX_CHARS = 500
@@ -53,6 +55,8 @@ class Shaper:
 
     def shape(self, raw: Raw) -> Found | BadEntry:
         """The entry of `raw`, or why there is none."""
+        if len(raw.html) + len(raw.text) > SOURCE_MAX_CHARS:
+            return BadEntry(place=self._place(raw, cleaning.line(raw.title)), reason="Its text is far too long.")
         body = cleaning.body_of_html(raw.html, raw.link) or cleaning.body_of_text(raw.text)
         headline = cleaning.line(raw.title, is_text=raw.title_is_text)
         place = self._place(raw, headline)
@@ -155,7 +159,8 @@ class Shaper:
         return cast("Language", self._language)
 
     def _image(self, raw: Raw, warnings: list[str]) -> Image | None:
-        for image in raw.images:
+        images = [*raw.images, *cleaning.images_of_html(raw.html)]
+        for image in images:
             try:
                 address = urljoin(raw.link, image.url.strip()).replace(" ", "%20")
                 return Image(
@@ -165,7 +170,7 @@ class Shaper:
                 )
             except (InvalidField, ValueError):
                 continue
-        if raw.images:
+        if images:
             warnings.append("Its image has no usable http(s) address and was left out.")
         return None
 

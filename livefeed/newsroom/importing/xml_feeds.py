@@ -24,13 +24,13 @@ from livefeed.newsroom.importing.results import BadEntry, Place, Remark
 _DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _ROOT = re.compile(r"<[A-Za-z_]")
 _CHARREF = re.compile(r"&#(?:x([0-9a-fA-F]{1,200})|([0-9]{1,200}));")
-_CDATA = re.compile(r"(<!\[CDATA\[.*?\]\]>)", re.DOTALL)
 _NAMED = re.compile(r"&[A-Za-z][A-Za-z0-9]{1,31};")
 _LONE = re.compile(r"&(?![A-Za-z][A-Za-z0-9]{1,31};|#[0-9]{1,200};|#x[0-9a-fA-F]{1,200};)")
 _ENTRY_START = re.compile(r"<(?:\w+:)?(?:item|entry)[\s>]", re.IGNORECASE)
 _ENTRY_END = re.compile(r"</(?:\w+:)?(?:item|entry)\s*>", re.IGNORECASE)
 _MEDIA_TEXT = re.compile(r"<(/?)media:(title|description)\b[^<>]*?(/?)>")
 _IMAGE_NAME = re.compile(r"\.(?:jpe?g|png|gif|webp|avif)(?:$|\?)", re.IGNORECASE)
+_MAIL_AND_NAME = re.compile(r"\S+@\S+\s+\(([^()@]+)\)")
 _ATOM = ("atom",)
 
 
@@ -68,13 +68,11 @@ def read(text: str) -> Iterator[Raw | BadEntry | Remark]:
 def _prepared(text: str) -> bytes:
     """UTF-8 that an XML parser can take: no forbidden characters, no references to what XML does not know, no lone &.
 
-    These are what real feeds are broken by most, and feedparser reads a broken one with much less care. The title and description of a picture (Media RSS) get names of their own: feedparser would take them for the
-    entry's.
+    These are what breaks real feeds most, and feedparser reads a broken one with much less care. The title and
+    description of a picture (Media RSS) get names of their own: feedparser would take them for the entry's.
     """
     text = cleaning.scrub(_DECLARATION.sub("", text).lstrip())
-    parts = _CDATA.split(_CHARREF.sub(_charref, text))
-    parts[::2] = [_LONE.sub("&amp;", _NAMED.sub(_named, part)) for part in parts[::2]]
-    text = "".join(parts)
+    text = "".join(_repaired(_CHARREF.sub(_charref, text)))
     if "media:" in text:
         text = _MEDIA_TEXT.sub(r"<\1media:picture\2\3>", text)
     return b"<?xml version='1.0' encoding='utf-8'?>\n" + text.encode("utf-8")
@@ -84,6 +82,16 @@ def _named(match: re.Match[str]) -> str:
     """The characters of an entity that HTML knows and XML does not."""
     characters = entities.html5.get(match[0][1:], match[0])
     return match[0] if characters in "<>&\"'" else characters
+
+
+def _repaired(text: str) -> Iterator[str]:
+    """The text in pieces, with its ampersands repaired outside of CDATA sections."""
+    end = 0
+    while (start := text.find("<![CDATA[", end)) >= 0 and (close := text.find("]]>", start)) >= 0:
+        yield _LONE.sub("&amp;", _NAMED.sub(_named, text[end:start]))
+        yield text[start:close]
+        end = close
+    yield _LONE.sub("&amp;", _NAMED.sub(_named, text[end:]))
 
 
 def _charref(match: re.Match[str]) -> str:
@@ -146,6 +154,9 @@ def _date(entry: dict[str, Any], key: str) -> Date:
 
 def _authors(values: dict[str, Any]) -> list[str]:
     """Names only: an address that stands alone is not meant for readers."""
+    whole = _MAIL_AND_NAME.fullmatch(_get(values, "author"))
+    if whole:  # feedparser takes "info@site.online (Name)" apart within the address
+        return [whole[1]]
     names = [_get(author, "name") for author in dict.get(values, "authors") or []]
     return [name for name in names if name and "@" not in name]
 
@@ -177,7 +188,7 @@ def _body(raw: Raw, entry: dict[str, Any]) -> None:
 
 
 def _images(entry: dict[str, Any], raw: Raw) -> list[Image]:
-    """Media RSS content, enclosures, iTunes, thumbnails, then what stands in the text itself."""
+    """Media RSS content, enclosures, iTunes, thumbnails, with what the text says of them."""
     alt = _get(entry, "media_picturetitle") or _get(entry, "media_picturedescription")
     credit = next((_get(c, "content") for c in dict.get(entry, "media_credit") or [] if _get(c, "content")), "")
     media = [m for m in dict.get(entry, "media_content") or [] if _is_image(m, "url")]
@@ -189,8 +200,7 @@ def _images(entry: dict[str, Any], raw: Raw) -> list[Image]:
     found = [Image(url=url, alt=alt, credit=credit) for url in urls if url]
     inside = cleaning.images_of_html(raw.html)
     known = {image.url: image.alt for image in inside if image.alt}
-    found = [Image(url=i.url, alt=i.alt or known.get(i.url, ""), credit=i.credit) for i in found]
-    return found + inside
+    return [Image(url=i.url, alt=i.alt or known.get(i.url, ""), credit=i.credit) for i in found]
 
 
 def _is_image(values: dict[str, Any], key: str) -> bool:
