@@ -111,14 +111,14 @@ class Reader:
 
 
 @contextlib.asynccontextmanager
-async def reading(served: Serving | str, query: str = "", **headers: str) -> AsyncIterator[Reader]:
+async def reading(served: Serving | str, query: str = "", **headers: str | bytes) -> AsyncIterator[Reader]:
     """A reader of `/stream`, in the background until the context ends; in when its first tick has come."""
     reader = Reader()
     base = served if isinstance(served, str) else f"http://127.0.0.1:{served.port}"
 
     async def read() -> None:
         async with httpx.AsyncClient(timeout=httpx.Timeout(WAIT_S, read=60)) as client:
-            given = {name.replace("_", "-"): value for name, value in headers.items()}
+            given = {name.replace("_", "-").encode(): _bytes(value) for name, value in headers.items()}
             async with httpx_sse.aconnect_sse(client, "GET", f"{base}/stream{query}", headers=given) as source:
                 reader.headers = dict(source.response.headers)
                 with contextlib.suppress(httpx.RemoteProtocolError):
@@ -144,3 +144,7 @@ async def until(condition: Callable[[], Any], what: str, timeout_s: float = WAIT
     while not condition():
         assert loop.time() < deadline, f"not within {timeout_s} s: {what}"
         await asyncio.sleep(0.005)
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()

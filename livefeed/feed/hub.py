@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
+import anyio
 import structlog
 
 from livefeed.feed import item as items
@@ -341,16 +342,18 @@ class Hub:
 
     # Streams that are iterated, under a server that hands over no connection
 
-    async def iterate(self, filter: Filter, view: View, cursor: int) -> AsyncIterator[bytes]:
+    async def iterate(self, filter: Filter, view: View, cursor: int, stopping: anyio.Event) -> AsyncIterator[bytes]:
         """The frames after `cursor`, for ever: the same window, cursor and rules as a handed-over reader's.
 
-        Backpressure is the iteration's own. Ends when the process drains or the cursor has left the window.
+        Backpressure is the iteration's own. Ends with a `bye` when the process drains or `stopping` is set, and without
+        a word when the cursor has left the window.
         """
         epoch = self.epoch
         next_tick = time.monotonic() + random.uniform(0, self._settings.tick_s)  # noqa: S311  (spreads load)
         self.streams += 1
+        stop = asyncio.create_task(stopping.wait(), name="stream-stopping")
         try:
-            while not self.draining:
+            while not self.draining and not stopping.is_set():
                 if epoch != self.epoch:
                     epoch, cursor = self.epoch, self._window.head.seq
                     yield sse.reset("diverged", self._window.head)
@@ -369,15 +372,14 @@ class Hub:
                     next_tick += self._settings.tick_s
                     yield self.tick(cursor)
                 else:
-                    await self._arrived(next_tick - time.monotonic())
+                    if self._arrival is None:
+                        self._arrival = asyncio.get_running_loop().create_future()
+                    timeout = max(next_tick - time.monotonic(), 0)
+                    await asyncio.wait([self._arrival, stop], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             yield sse.bye("restart", self.retry_ms())
         finally:
+            stop.cancel()
             self.streams -= 1
-
-    async def _arrived(self, timeout_s: float) -> None:
-        if self._arrival is None:
-            self._arrival = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self._arrival], timeout=max(timeout_s, 0))
 
 
 def _descriptors() -> int:

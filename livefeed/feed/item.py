@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -244,9 +245,9 @@ def lite(item: PublicItem) -> LiteItem:
 
 
 def path(id: str, headline: str) -> str:
-    """Path of an item's page; the slug is for people, the id decides."""
+    """Path of an item's page, percent-encoded (RFC 3986 2.1); the slug is for people, the id decides."""
     slug = text.slugify(headline)
-    return f"/i/{id}/{slug}" if slug else f"/i/{id}"
+    return f"/i/{id}/{quote(slug)}" if slug else f"/i/{id}"
 
 
 def direction(language: str) -> Literal["ltr", "rtl"]:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+import anyio
 import structlog
 from sse_starlette.sse import EventSourceResponse
 from starlette.requests import Request
@@ -32,6 +33,8 @@ from livefeed.feed.window import WindowEvent
 
 LOG_REPLAYS_MAX = 8
 """Streams of one process that read their past from the log at once (`since`); further ones wait for their turn."""
+BYE_S = 1.0
+"""How long an iterated stream may take to say its bye, in seconds."""
 HEADERS = {
     "content-type": "text/event-stream",
     "cache-control": "no-store, no-transform",
@@ -88,8 +91,15 @@ async def stream(request: Request) -> Response:
         return _turned_away(hub, "unavailable")
     hand_over: HandOver | None = request.scope.get("extensions", {}).get(EXTENSION)
     if hand_over is None:
+        stopping = anyio.Event()
         return EventSourceResponse(
-            _frames(feed, wish, start), headers=HEADERS, ping=0, sep="\n", send_timeout=feed.settings.send_deadline_s
+            _frames(feed, wish, start, stopping),
+            headers=HEADERS,
+            ping=0,
+            sep="\n",
+            send_timeout=feed.settings.send_deadline_s,
+            shutdown_event=stopping,
+            shutdown_grace_period=BYE_S,
         )
     chunked = request.scope["http_version"] != "1.0"
     # From here to the join there is no await: what the opening says is true when the subscriber is in.
@@ -254,7 +264,7 @@ async def _replay(feed: Feed, subscriber: Subscriber) -> None:
         hub.catch_up(subscriber)
 
 
-async def _frames(feed: Feed, wish: Wish, start: Start) -> AsyncIterator[bytes]:
+async def _frames(feed: Feed, wish: Wish, start: Start, stopping: anyio.Event) -> AsyncIterator[bytes]:
     """The whole stream as an iteration, for a server without hand-over."""
     yield _opening(feed.hub, start)
     cursor = start.seq
@@ -266,5 +276,5 @@ async def _frames(feed: Feed, wish: Wish, start: Start) -> AsyncIterator[bytes]:
     except Unavailable as error:
         logger.warning("a replay from the log was cut", reason=str(error.__cause__ or error))
         return
-    async for frame in feed.hub.iterate(wish.filter, wish.view, cursor):
+    async for frame in feed.hub.iterate(wish.filter, wish.view, cursor, stopping):
         yield frame

@@ -52,14 +52,10 @@ def slug(field: str, value: str, max_chars: int) -> str:
     return value
 
 
-def slugify(value: str, max_chars: int = 80) -> str:
+def slugify(value: str, max_chars: int = 60) -> str:
     """A readable slug of any text: accents folded, Arabic letters kept, the rest hyphens; "" when nothing is left."""
-    folded = "".join(
-        c
-        for c in unicodedata.normalize("NFKD", value.replace("œ", "oe").replace("æ", "ae"))
-        if not unicodedata.combining(c)
-    )
-    words = re.findall(r"[^\W_]+", folded.lower())
+    opened = unicodedata.normalize("NFKD", value.casefold()).casefold().replace("œ", "oe").replace("æ", "ae")
+    words = re.findall(r"[^\W_]+", "".join(c for c in opened if not unicodedata.combining(c)))
     result = ""
     for word in words:
         longer = f"{result}-{word}" if result else word[:max_chars]
