@@ -266,6 +266,34 @@ async def test_a_change_made_meanwhile_does_not_stop_the_play() -> None:
     assert len(newsroom.sent) > len(day()) - 8
 
 
+async def test_a_morning_item_that_is_refused_does_not_stop_the_play() -> None:
+    """A second start on one day may find an item of the morning withdrawn: the rest comes in, and the day is played."""
+
+    def trouble(key: str) -> None:
+        if key.endswith("/a7"):
+            raise Conflict("The item was withdrawn.")
+
+    newsroom = FakeNewsroom(trouble)
+
+    await demo(newsroom, clock=FakeClock())
+
+    assert sum(verb == "bring" for verb, _, _ in newsroom.sent) == sum(isinstance(s, Publish) for s in morning()) - 1
+    assert len(newsroom.sent) > len(day())
+
+
+async def test_a_stale_version_is_learnt() -> None:
+    """After an edit of somebody else the play goes on from the item's new version."""
+    newsroom = FakeNewsroom()
+    steps = [step for step in day() if "saumon" in (getattr(step, "name", ""), getattr(step, "of", ""))]
+    cast = await play(steps[:1], newsroom, clock=FakeClock())
+    (id,) = newsroom.versions
+    newsroom.versions[id] = 5
+
+    cast = await play(steps[1:], newsroom, clock=FakeClock(), cast=cast)
+
+    assert cast["saumon"] == Placed(id, 5)
+
+
 async def test_the_same_key_is_tried_again_while_the_store_is_away() -> None:
     """While publishing is refused as unavailable, the action waits and is sent again under its own key."""
     tried: list[str] = []

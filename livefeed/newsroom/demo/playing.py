@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -129,7 +130,9 @@ async def prefill(steps: Sequence[Step], newsroom: Newsroom, clock: Clock) -> Ca
         # Two items may name each other, so the first to come goes without the address of the other.
         if isinstance(entry.alternates, dict):
             entry.alternates = _ids(entry.alternates, cast)
-        cast[name] = await newsroom.bring(entry)
+        placed = await _tried(partial(newsroom.bring, entry), clock, action="Bring", item=name)
+        if isinstance(placed, Placed):
+            cast[name] = placed
     return cast
 
 
@@ -170,22 +173,32 @@ async def _act(step: Step, newsroom: Newsroom, clock: Clock, speed: float, cast:
     if not isinstance(step, Publish) and name not in cast:
         _log.warning("demo_action_without_item", action=type(step).__name__, item=name)
         return
+    send = partial(_send, step, newsroom, clock, speed, cast, key)
+    placed = await _tried(send, clock, action=type(step).__name__, item=name)
+    if isinstance(placed, Placed):
+        cast[name] = placed
+    elif placed is not None and name in cast:
+        cast[name] = Placed(cast[name].id, placed)
+
+
+async def _tried(send: Callable[[], Awaitable[Placed]], clock: Clock, *, action: str, item: str) -> Placed | int | None:
+    """What `send` answers, tried again while the store is away; None where it is refused or the store stays away.
+
+    Of a refusal because somebody else changed the item, the version that it has now.
+    """
     for attempt in range(TRIES):
         if attempt:
             await clock.sleep(RETRY_S)
         try:
-            cast[name] = await _send(step, newsroom, clock, speed, cast, key)
+            return await send()
         except Unavailable:
             continue
-        except StaleVersion as error:
-            version = error.data.get("version")
-            if isinstance(version, int):
-                cast[name] = Placed(cast[name].id, version)
-            _log.warning("demo_action_refused", action=type(step).__name__, item=name, error=str(error))
         except ApiError as error:
-            _log.warning("demo_action_refused", action=type(step).__name__, item=name, error=str(error))
-        return
-    _log.warning("demo_action_given_up", action=type(step).__name__, item=name)
+            _log.warning("demo_action_refused", action=action, item=item, error=str(error))
+            version = error.data.get("version") if isinstance(error, StaleVersion) else None
+            return version if isinstance(version, int) else None
+    _log.warning("demo_action_given_up", action=action, item=item)
+    return None
 
 
 async def _send(step: Step, newsroom: Newsroom, clock: Clock, speed: float, cast: Cast, key: str) -> Placed:
