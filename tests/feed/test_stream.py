@@ -347,9 +347,11 @@ async def many(served: Serving, count: int, query: str) -> AsyncIterator[list[Re
 
 async def _commands_of_ten_publishes(served: Serving) -> int:
     """Commands that the store is sent by anyone meanwhile."""
-    redis = served.feed.log.redis
-    before = (await redis.info("stats"))["total_commands_processed"]
+    before = await _commands(served)
     for n in range(10):
         await served.publish(f"Info {n}")
-    after: int = (await redis.info("stats"))["total_commands_processed"]
-    return after - before
+    return await _commands(served) - before
+
+
+async def _commands(served: Serving) -> int:
+    return int((await served.feed.log.redis.info("stats"))["total_commands_processed"])
