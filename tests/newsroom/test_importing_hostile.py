@@ -176,6 +176,7 @@ def test_entries_over_the_bound_are_left_out_and_it_is_said(monkeypatch: pytest.
         (b" \n\t", "empty"),
         (b"<!doctype html><html><head><title>Page</title></head><body><p>x</p></body></html>", "no feed"),
         (b"%PDF-1.7", "none of RSS"),
+        (b"\x1f\x8b\x08\x00", "gunzip"),
         (b"guid,title\n1,a", "none of RSS"),
         (b'{"hello": "world"}', "none of RSS"),
         (b'["a"]', "none of RSS"),

@@ -139,6 +139,7 @@ def test_a_withdrawn_item_is_skipped_with_its_reason() -> None:
     ("line", "reason"),
     [
         ('{"guid": "x", "headline": "h", "rubric": "monde", "nonsense": 1}', "nonsense"),
+        ('{"guid": "x", "headline": "h", "rubric": "monde", "\\u001b[2J' + "n" * 999 + '": 1}', "unknown field"),
         ('{"guid": "x", "headline": 3, "rubric": "monde"}', "headline"),
         ('{"guid": "x", "headline": "", "rubric": "monde"}', "headline"),
         ('{"guid": "x", "headline": "h", "rubric": "nulle-part"}', "nulle-part"),
@@ -163,6 +164,8 @@ def test_a_bad_line_is_told_by_its_number(line: str, reason: str) -> None:
     assert bad.place.number == 2
     assert bad.place.line == 3
     assert reason in bad.reason
+    assert bad.reason.isprintable()
+    assert len(bad.reason) < 400
 
 
 def test_a_line_may_be_a_public_item_as_the_api_gives_it() -> None:

@@ -23,6 +23,8 @@ from livefeed.newsroom.input import Entry, checked
 from livefeed.settings import Settings
 
 _HINT_CHARS = 60
+_REASON_CHARS = 200
+"""A field's name, which stands in an error, may be of any length."""
 _NOT_SET = frozenset({"version", "url", "body_html", "direction", "pinned_until", "reading_time"})
 """Fields of a public item that an import cannot set; a line may hold them all the same."""
 
@@ -122,7 +124,8 @@ def _own(value: dict[str, Any], place: Place, settings: Settings) -> Found | Bad
         entry = msgspec.convert(value, Entry)
         checked(entry, settings)
     except msgspec.ValidationError as error:
-        return BadEntry(place=place, reason=f"{error}.")
+        said = cleaning.cut(cleaning.line(str(error), is_text=True), _REASON_CHARS)
+        return BadEntry(place=place, reason=f"{said}.")
     except ApiError as error:
         return BadEntry(place=place, reason=str(error))
     missing = [field for field in ("headline", "rubric") if getattr(entry, field) is msgspec.UNSET]

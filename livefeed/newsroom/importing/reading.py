@@ -18,6 +18,7 @@ FILE_MAX_BYTES = 67_108_864
 ENTRIES_MAX = 100_000
 """Most entries read of one file; the rest is reported as left out. A newsroom of 150 items a day for two years."""
 
+_GZIP = b"\x1f\x8b"
 FORMATS = "RSS, Atom, JSON Feed, ninjs and the JSON lines of livefeed export"
 
 
@@ -39,6 +40,9 @@ def read(
     """
     if len(data) > FILE_MAX_BYTES:
         yield _whole(f"It is larger than {FILE_MAX_BYTES // 1_048_576} MiB; cut it into several files.")
+        return
+    if data.startswith(_GZIP):
+        yield _whole("It is compressed; unpack it first: gunzip -c FILE | livefeed import -")
         return
     now = now or present()
     text, remark = decoding.text(data)
