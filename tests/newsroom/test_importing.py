@@ -214,8 +214,9 @@ def test_dates() -> None:
         None,
         None,
         noon,
+        noon,
     ]
-    assert [len(result.warnings) for result in found] == [0, 0, 0, 1, 1, 0, 0]
+    assert [len(result.warnings) for result in found] == [0, 0, 0, 1, 1, 0, 0, 0]
     assert "future" in found[3].warnings[0]
     assert "l’autre jour" in found[4].warnings[0]
 

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from livefeed.feed.item import Image, Level
+
+_MONTHS = (
+    ("janv",),
+    ("févr", "fevr"),
+    ("mars",),
+    ("avr",),
+    ("mai",),
+    ("juin",),
+    ("juil",),
+    ("août", "aout"),
+    ("sept",),
+    ("oct",),
+    ("nov",),
+    ("déc", "dec"),
+)
+_FRENCH = re.compile(
+    r"(?P<day>[0-9]{1,2})\s+(?P<month>[a-zéû]{3,9})\.?\s+(?P<year>[0-9]{4})[\sà,]+(?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)"
+    r"(?:\s*(?P<zone>[+-][0-9]{2}:?[0-9]{2}))?"
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,4 +76,18 @@ def read_date(value: str) -> datetime | None:
             return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         except (ValueError, TypeError, IndexError, OverflowError):
             continue
-    return None
+    return _french(value.casefold())
+
+
+def _french(value: str) -> datetime | None:
+    """A date in RFC 822 form, but with the month's French name, as some content systems of French sites write it."""
+    match = _FRENCH.search(value)
+    if match is None:
+        return None
+    month = next((n for n, names in enumerate(_MONTHS, start=1) if match["month"].startswith(names)), 0)
+    zone = match["zone"] or "+0000"
+    try:
+        found = datetime.fromisoformat(f"{match['year']}-{month:02}-{int(match['day']):02}T{match['time']}{zone}")
+    except ValueError:
+        return None
+    return found.astimezone(UTC)

@@ -188,10 +188,11 @@ def _body(raw: Raw, entry: dict[str, Any]) -> None:
 
 
 def _images(entry: dict[str, Any], raw: Raw) -> list[Image]:
-    """Media RSS content, enclosures, iTunes, thumbnails, with what the text says of them."""
+    """Media RSS content (widest first), enclosures, iTunes, thumbnails, with what the text says of them."""
     alt = _get(entry, "media_picturetitle") or _get(entry, "media_picturedescription")
     credit = next((_get(c, "content") for c in dict.get(entry, "media_credit") or [] if _get(c, "content")), "")
     media = [m for m in dict.get(entry, "media_content") or [] if _is_image(m, "url")]
+    media.sort(key=lambda m: -int(width) if (width := _get(m, "width")).isdecimal() else 0)
     urls = [_get(m, "url") for m in media]
     links = dict.get(entry, "links") or []
     urls += [_get(k, "href") for k in links if _get(k, "rel") == "enclosure" and _is_image(k, "href")]
