@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livefeed.feed import markdown
@@ -41,12 +41,14 @@ def assert_sound(results: list[Result]) -> None:
             assert 'href="javascript' not in rendered
 
 
+@settings(deadline=None)  # the machine may be busy; the test has a time limit of its own
 @given(st.binary(max_size=400))
 def test_any_bytes(data: bytes) -> None:
     """The reader never raises, whatever the bytes."""
     assert_sound(everything(data))
 
 
+@settings(deadline=None)  # the machine may be busy; the test has a time limit of its own
 @given(st.binary(max_size=60), st.integers(0, 4_000), st.sampled_from(sorted(FIXTURES.iterdir())))
 def test_any_damage_to_a_real_file(damage: bytes, at: int, fixture: Path) -> None:
     """The reader never raises for a file with any bytes put into it anywhere."""
@@ -54,6 +56,7 @@ def test_any_damage_to_a_real_file(damage: bytes, at: int, fixture: Path) -> Non
     assert_sound(everything(data[:at] + damage + data[at:]))
 
 
+@settings(deadline=None)  # the machine may be busy; the test has a time limit of its own
 @given(st.integers(0, 6_000), st.sampled_from(sorted(FIXTURES.iterdir())))
 def test_any_file_cut_off_anywhere(at: int, fixture: Path) -> None:
     """The reader never raises for a file that breaks off, and no entry is read twice."""
@@ -64,6 +67,7 @@ def test_any_file_cut_off_anywhere(at: int, fixture: Path) -> None:
     assert len(set(numbers)) == len(numbers)
 
 
+@settings(deadline=None)  # the machine may be busy; the test has a time limit of its own
 @given(st.text(), st.text())
 def test_any_text_in_title_and_body_survives_as_safe_text(title: str, body: str) -> None:
     """Whatever is typed into a title and a body elsewhere arrives as text."""

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import nh3
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livefeed.feed import markdown
@@ -59,6 +59,7 @@ def letters(text: str) -> str:
     return re.sub(r"\s+", "", html.unescape(re.sub(r"<[^>]*>", "", text)))
 
 
+@settings(deadline=None)  # the machine may be busy; the test has a time limit of its own
 @given(DOCUMENTS)
 def test_the_words_stay(document: str) -> None:
     """Whatever stands in the HTML, the Markdown made of it shows the same characters: nothing becomes markup."""
@@ -67,6 +68,7 @@ def test_the_words_stay(document: str) -> None:
     assert letters(markdown.render(markdown.from_html(document))) == letters(clean)
 
 
+@settings(deadline=None)  # the machine may be busy; the test has a time limit of its own
 @given(st.text())
 def test_any_text_is_safe(text: str) -> None:
     """Any text at all, taken for HTML, renders to the short list of elements and addresses."""

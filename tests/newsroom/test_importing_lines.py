@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livefeed.feed import markdown
@@ -103,6 +103,7 @@ def test_a_line_is_one_line() -> None:
     line.decode("utf-8")
 
 
+@settings(deadline=None)  # the machine may be busy; the test has a time limit of its own
 @given(WORDS, st.lists(WORDS, max_size=3, unique=True), st.text(max_size=60))
 def test_any_item_comes_back(headline: str, tags: list[str], body: str) -> None:
     """Whatever an accepted item holds, its line imports to an entry that the door accepts as it is."""
