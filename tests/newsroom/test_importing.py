@@ -129,7 +129,7 @@ def test_json_feed() -> None:
     assert html.entry.updated_at == datetime(2024, 8, 8, 6, tzinfo=UTC)
     assert isinstance(text, Found)
     assert text.entry.headline == "Le sémaphore est rallumé."
-    assert text.entry.body == "Le sémaphore est rallumé. On le voit de la plage.\n\nIl éclairait déjà en 1916\\."
+    assert text.entry.body == "Le sémaphore est rallumé. On le voit de la plage.\n\nIl éclairait déjà en 1916."
     assert text.entry.authors == ["Le Carnet"]
     assert empty == BadEntry(place=empty.place, reason="It has neither a title nor a text.")
     assert str(empty.place) == "entry 3 « 903 »"
