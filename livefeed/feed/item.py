@@ -137,6 +137,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     access: Access = "free"
     guid: str | None = None
     """The source's own id of an imported entry."""
+    source_digest: str | None = None
+    """Of the entry as it was last imported: tells whether the source has changed, whatever was edited here."""
     created_at: datetime
     first_published_at: datetime | None = None
     updated_at: datetime | None = None

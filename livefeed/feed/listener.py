@@ -180,6 +180,8 @@ class Listener:
             else:
                 if self._mirror.position.seq >= reading.head.seq:
                     break
+                if not reading.entries:  # the log says that there is more, and has it not
+                    await self._restart("expired")
             self._on_event()
         self._on_event()
         if self._confirmed is not None and not self._suspect:
@@ -207,7 +209,7 @@ class Listener:
             try:
                 async with asyncio.timeout(self._settings.deaf_s):
                     look = await self._log.read(self._mirror.position, count=0)
-                    # An event may be on its way over the channel; one that was already missing at the last probe is lost.
+                    # An event may be on its way over the channel; one that was missing at the last probe too is lost.
                     lost = behind_at is not None and self._mirror.position.seq <= behind_at < look.head.seq
                     behind_at = self._mirror.position.seq if look.head.seq > self._mirror.position.seq else None
                     if look.verdict != "ok" or lost:

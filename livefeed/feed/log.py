@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from livefeed.errors import Conflict, KeyReused, StaleVersion, Unavailable
-from livefeed.feed.item import ID_CHARS, Event, Facets, Item, sort_key
 from livefeed.feed import position
+from livefeed.feed.item import ID_CHARS, Event, Facets, Item, sort_key
 from livefeed.feed.position import Position, new_mark
 from livefeed.settings import Settings
 

@@ -21,6 +21,10 @@ _BOARD_PAGE = 500
 """Items read in one script while the board is filled: some 10 ms of Redis's time at 2 KB an item."""
 
 
+POISON = (msgspec.MsgspecError, ValueError)
+"""What an entry or a message that is none of ours raises when it is read."""
+
+
 class Applied(Enum):
     """What became of an entry."""
 
@@ -67,7 +71,12 @@ class Mirror:
         base, entries = await self._tail(log, head)
         self.window.restart(base)
         for entry in entries:
-            self.window.append(WindowEvent(entry))
+            try:
+                event = WindowEvent(entry)
+                event.event()
+                self.window.append(event)
+            except POISON:  # a damaged entry: what lies before it cannot be continued from here
+                self.window.restart(Position(entry.seq, entry.mark))
         self.board.restart(items, complete)
         self.loaded = True
 
@@ -111,10 +120,7 @@ class Mirror:
         if chain(head.mark, entry.body) != entry.mark:
             return Applied.DIVERGED
         event = WindowEvent(entry)
+        decoded = event.event()  # before anything moves: an entry that cannot be read must leave no trace
         self.window.append(event)
-        self.board.apply(event.event(), event.after)
+        self.board.apply(event.event() if event.withdrawn else decoded, event.after)
         return Applied.NEXT
-
-
-POISON = (msgspec.MsgspecError, ValueError)
-"""What an entry or a message that is none of ours raises when it is read."""

@@ -20,7 +20,7 @@ from livefeed.feed.position import Position
 View = Literal["full", "lite"]
 VIEWS: tuple[View, ...] = ("full", "lite")
 ResetReason = Literal["expired", "diverged", "ahead", "unreadable"]
-ByeReason = Literal["restart", "limit"]
+ByeReason = Literal["restart", "limit", "unavailable"]
 
 LAST_CHUNK = b"0\r\n\r\n"
 """RFC 9112 7.1: ends a chunked body."""

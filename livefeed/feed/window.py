@@ -9,6 +9,7 @@ for; a restoration lifts that in the same way.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 
@@ -124,6 +125,15 @@ class Window:
         """
         return self.base if seq == self.base.seq else self._events[seq].position
 
+    def seq_before(self, time_ms: int) -> int | None:
+        """Seq of the last event before a time; None when that may lie before the window."""
+        if not self._events or self._events[self.base.seq + 1].time_ms >= time_ms:
+            return None
+        return bisect_left(range(self.head.seq + 1), time_ms, lo=self.base.seq + 1, key=self._time_of) - 1
+
+    def _time_of(self, seq: int) -> int:
+        return self._events[seq].time_ms
+
     def events(self, after: int, until: int) -> list[WindowEvent]:
         """The events with after < seq ≤ until.
 
@@ -131,18 +141,18 @@ class Window:
         """
         return [self._events[seq] for seq in range(after + 1, until + 1)]
 
-    def frames(self, after: int, until: int, filter: Filter, view: View) -> bytes:
-        """The joined frames of the matching events with after < seq ≤ until.
+    def frames(self, after: int, until: int, filter: Filter, view: View) -> list[bytes]:
+        """The frames of the matching events with after < seq ≤ until.
 
         An event matches by its item's state before or after it, so that what moves away leaves the filter's pages.
 
         :raises KeyError: when one of them has left the window.
         """
-        return b"".join(
+        return [
             event.frame(view, self._encode)
             for event in self.events(after, until)
             if filter.matches(event.after) or filter.matches(event.before)
-        )
+        ]
 
     def _encode(self, event: WindowEvent, view: View) -> bytes:
         self.encodings += 1

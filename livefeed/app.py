@@ -1,0 +1,119 @@
+"""The application: wires the parts into one Starlette app."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+
+from livefeed import health
+from livefeed.errors import ApiError, BadRequest, Internal, NotFound, StartError, WrongMethod
+from livefeed.feed.reading import Feed
+from livefeed.feed.stream import stream
+from livefeed.newsroom import api as newsroom_api
+from livefeed.newsroom.publishing import Publisher
+from livefeed.newsroom.tokens import Tokens
+from livefeed.outlets import api as outlets_api
+from livefeed.responses import error_response
+from livefeed.settings import Settings
+
+POOL_MAX = 50
+"""Redis connections of one process; further commands wait for one, within `redis_timeout_s`."""
+_RETRY = Retry(ConstantBackoff(0.05), 1)
+"""One quick second try, for a connection that had gone stale. Safe for publishing: receipts make it idempotent."""
+
+logger = structlog.get_logger()
+
+
+def create(settings: Settings | None = None) -> Starlette:
+    """The application; `settings` of None come from the environment, as server processes do it."""
+    settings = settings or Settings.from_environ()
+    routes: list[BaseRoute] = [
+        Route("/stream", stream, methods=["GET", "HEAD", "OPTIONS"]),
+        *health.ROUTES,
+        *newsroom_api.routes(settings),
+        *outlets_api.routes(settings),
+    ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        redis = connect(settings)
+        app.state.settings = settings
+        app.state.feed = feed = Feed(redis, settings)
+        app.state.tokens = Tokens(redis, settings.feed_name)
+        app.state.publisher = Publisher(feed.log, settings)
+        try:
+            await feed.start()
+            yield
+            await feed.stop()
+        finally:
+            await redis.aclose()
+
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={ApiError: _on_api_error, HTTPException: _on_http_error, Exception: _on_failure},
+    )
+    app.router.redirect_slashes = False  # "/stream/" is not "/stream": an EventSource must not be sent around
+    return app
+
+
+def connect(settings: Settings) -> Redis:
+    """A client of the store, with bounds on every wait; connects when first used.
+
+    :raises StartError: when LIVEFEED_REDIS_URL cannot be read.
+    """
+    bounds = {
+        "socket_timeout": settings.redis_timeout_s,
+        "socket_connect_timeout": settings.redis_timeout_s,
+        "retry": _RETRY,
+        "client_name": "livefeed",
+    }
+    try:
+        pool = BlockingConnectionPool.from_url(
+            settings.redis_url, max_connections=POOL_MAX, timeout=settings.redis_timeout_s, **bounds
+        )
+    except ValueError as error:
+        raise StartError(f"LIVEFEED_REDIS_URL: {error}") from None
+    return Redis.from_pool(pool)
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101  (registered for it)
+    return error_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own errors, in our shape."""
+    assert isinstance(error, HTTPException)  # noqa: S101  (registered for it)
+    if error.status_code == 404:
+        return await _on_api_error(request, NotFound(f"There is nothing at {request.url.path[:200]}."))
+    if error.status_code == 405:
+        allowed = ", ".join(sorted(_methods(request)))
+        message = f"{request.method[:20]} is not possible here; allowed: {allowed}."
+        return await _on_api_error(request, WrongMethod(message, headers={"allow": allowed}))
+    failure = BadRequest(str(error.detail)) if error.status_code < 500 else Internal(str(error.detail))
+    return await _on_api_error(request, failure)
+
+
+async def _on_failure(request: Request, error: Exception) -> Response:
+    """A bug of ours; Starlette raises it again behind this answer, and the server logs it."""
+    return await _on_api_error(request, Internal("Something went wrong on our side; it has been logged."))
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods of this address: Starlette names those of the first route only."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return methods

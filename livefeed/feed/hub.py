@@ -1,0 +1,386 @@
+"""The hub: hands each process's frames to its subscribers.
+
+Theory of operation. The window holds the frames; `notify` wakes the hub. A **round** takes what has arrived since the
+last one (at most ROUND_EVENTS, so that no write is huge) and goes through the groups: subscribers with the same filter,
+view and framing, for which the bytes are joined and framed once. In a group each subscriber whose cursor stands where
+the round begins gets one `write` of the same bytes and its cursor moves to the round's end. What arrives meanwhile is
+the next round: under load rounds grow and writes get fewer; no delay is ever added to wait for more.
+
+A cursor that stands elsewhere is served on its own, from the window: a newcomer whose replay went further than the
+round's beginning, or a reader that was behind. So it does not matter who joins or resumes when: a cursor says what has
+been written, and only what lies after it is written next. There is no other bookkeeping, and no hole or double.
+
+`pause_writing` makes a reader **behind**: rounds skip it. `resume_writing` catches it up a few frames at a time. One
+that is behind longer than the send deadline, or whose cursor has left the window, is aborted; the browser comes back
+with its last id. Ticks, deadlines and the drain run on one wheel of slots; a subscriber's slot is random, so that
+readers that arrive together do not tick together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import resource
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from livefeed.feed import item as items
+from livefeed.feed import sse
+from livefeed.feed.filter import Filter
+from livefeed.feed.mirror import Mirror
+from livefeed.feed.position import Position
+from livefeed.feed.sse import ResetReason, View
+from livefeed.feed.subscriber import Subscriber
+from livefeed.settings import Settings
+
+ROUND_EVENTS = 256
+"""Most events of one round: at 1 KB each a write of a quarter MB, beyond which the buffer's limit bites anyway."""
+SLICE = 250
+"""Readers served before other tasks get a turn: about 2.5 ms at 10 µs a write."""
+CATCH_UP_EVENTS = 16
+"""Events written at once to a reader that was behind; about a quarter of the write buffer at 1 KB an event."""
+DESCRIPTOR_RESERVE = 256
+"""Descriptors kept from streams: for Redis, health, the desk and pages while the streams are full."""
+LAST_WRITES_S = 1.0
+"""How long a drain waits for the last bytes to leave; who has not taken them by then comes back all the same."""
+WHEEL_SLOTS = 100
+"""Slots of the wheel: with 15 s between ticks one turn every 150 ms."""
+
+logger = structlog.get_logger()
+
+
+class Group:
+    """Subscribers that get the same bytes."""
+
+    __slots__ = ("chunked", "cursor", "filter", "members", "view")
+
+    def __init__(self, filter: Filter, view: View, chunked: bool) -> None:
+        self.filter, self.view, self.chunked = filter, view, chunked
+        self.members: dict[Subscriber, None] = {}
+        """In order of arrival."""
+        self.cursor = 0
+        """Where the last round ended."""
+
+    def framed(self, data: bytes) -> bytes:
+        """`data` as it goes on the wire of this group; nothing stays nothing (an empty chunk would end the body)."""
+        return sse.chunk(data) if self.chunked and data else data
+
+
+class Hub:
+    """All open streams of a process."""
+
+    def __init__(self, mirror: Mirror, settings: Settings, is_live: Callable[[], bool]) -> None:
+        self._mirror = mirror
+        self._window = mirror.window
+        self._settings = settings
+        self._is_live = is_live
+        self._groups: dict[tuple[Filter, View, bool], Group] = {}
+        self._wake = asyncio.Event()
+        self._arrival: asyncio.Future[None] | None = None
+        self._wheel: list[dict[Subscriber, None]] = [{} for _ in range(WHEEL_SLOTS)]
+        self._behind: dict[Subscriber, float] = {}
+        """Since when (monotonic clock); oldest first, as all have the same deadline."""
+        self._drained: dict[Subscriber, asyncio.Future[None]] = {}
+        """Replays that wait for their reader's buffer."""
+        self._ticks: dict[tuple[int, bool], bytes] = {}
+        self.stream_max = settings.stream_max or _descriptors() - DESCRIPTOR_RESERVE
+        self.epoch = 0
+        """Counts the mirror's restarts; streams that are iterated compare it."""
+        self.draining = False
+        self.streams = 0
+        """Open streams, handed over and iterated."""
+        self.counts: Counter[str] = Counter()
+        """So far: deliveries (events written, times readers), rounds, ticks, replays, resets, behind, cut."""
+
+    # Readers come and go
+
+    @property
+    def head(self) -> Position:
+        """The newest position in this process."""
+        return self._window.head
+
+    @property
+    def full(self) -> bool:
+        """Whether no further stream is admitted."""
+        return self.draining or self.streams >= self.stream_max
+
+    def retry_ms(self) -> int:
+        """A reconnection time, random for each stream: those that were cut together come back apart."""
+        return random.randint(self._settings.retry_min_ms, self._settings.retry_max_ms)  # noqa: S311  (not a secret)
+
+    def subscriber(self, filter: Filter, view: View, chunked: bool, cursor: int) -> Subscriber:
+        """A subscriber that has been written everything up to `cursor`; `join` brings it in."""
+        group = self._groups.get((filter, view, chunked)) or Group(filter, view, chunked)
+        return Subscriber(self, group, cursor)
+
+    def join(self, subscriber: Subscriber) -> None:
+        """Bring a subscriber in that has its transport: from now on rounds and ticks reach it."""
+        group = subscriber.group
+        group = subscriber.group = self._groups.setdefault((group.filter, group.view, group.chunked), group)
+        if not group.members:
+            group.cursor = self._window.head.seq
+        group.members[subscriber] = None
+        subscriber.slot = random.randrange(WHEEL_SLOTS)  # noqa: S311  (spreads load)
+        self._wheel[subscriber.slot][subscriber] = None
+        self.streams += 1
+        self.catch_up(subscriber)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber; the last one of a group takes it along."""
+        group = subscriber.group
+        if subscriber not in group.members:
+            return
+        del group.members[subscriber]
+        self._wheel[subscriber.slot].pop(subscriber, None)
+        self._behind.pop(subscriber, None)
+        self._release(subscriber)
+        self.streams -= 1
+        if not group.members:
+            self._groups.pop((group.filter, group.view, group.chunked), None)
+
+    # Rounds
+
+    def notify(self) -> None:
+        """Something has arrived in the window."""
+        self._wake.set()
+        if self._arrival is not None:
+            self._arrival.set_result(None)
+            self._arrival = None
+
+    def restart(self, reason: ResetReason) -> None:
+        """The mirror was made anew: tell every reader by a reset, and go on from the new head.
+
+        In one step, without a turn for others: no reader may be written an event of the new history before its reset.
+        """
+        self.epoch += 1
+        head = self._window.head
+        for group in self._groups.values():
+            group.cursor = head.seq
+            data = group.framed(sse.reset(reason, head))
+            for subscriber in group.members:
+                subscriber.replaying = False
+                if subscriber.behind_since is not None:
+                    subscriber.abort()  # its buffer still holds the old history; it gets its reset when it is back
+                else:
+                    subscriber.cursor = head.seq
+                    self._write(subscriber, data)
+                    self.counts["resets"] += 1
+        self.notify()
+
+    async def run(self) -> None:
+        """Serve rounds for ever; returns only by being cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            head = self._window.head.seq
+            for group in list(self._groups.values()):
+                await self._serve(group, head)
+
+    async def _serve(self, group: Group, head: int) -> None:
+        """Bring a group to `head`, a round at a time."""
+        epoch = self.epoch
+        while group.members and group.cursor < head:
+            start, end = group.cursor, min(head, group.cursor + ROUND_EVENTS)
+            try:
+                frames = self._window.frames(start, end, group.filter, group.view)
+            except KeyError:  # the window has left the group's last round behind: each cursor on its own
+                start, end, frames = -1, head, []
+            data = group.framed(b"".join(frames))
+            group.cursor = end
+            members = list(group.members)
+            self.counts["rounds"] += 1
+            self.counts["deliveries"] += len(frames) * len(members)
+            for at in range(0, len(members), SLICE):
+                if at:
+                    await asyncio.sleep(0)
+                    if epoch != self.epoch:
+                        return
+                for subscriber in members[at : at + SLICE]:
+                    if subscriber.cursor == start and subscriber.behind_since is None and not subscriber.replaying:
+                        subscriber.cursor = end
+                        if data:
+                            self._write(subscriber, data)
+                    elif subscriber.cursor < end:
+                        self.catch_up(subscriber)
+
+    def _write(self, subscriber: Subscriber, data: bytes) -> None:
+        try:
+            subscriber.write(data)
+        except RuntimeError:  # uvloop: the handle closed in this very turn; connection_lost is on its way
+            subscriber.abort()
+
+    # Readers that are behind
+
+    def fall_behind(self, subscriber: Subscriber) -> None:
+        """The reader's buffer is full: skip it, and cut it when it stays so beyond the deadline."""
+        subscriber.behind_since = self._behind[subscriber] = time.monotonic()
+        self.counts["behind"] += 1
+
+    def resume(self, subscriber: Subscriber) -> None:
+        """The reader's buffer has drained: catch up."""
+        subscriber.behind_since = None
+        self._behind.pop(subscriber, None)
+        self._release(subscriber)
+        self.catch_up(subscriber)
+
+    async def drained(self, subscriber: Subscriber) -> None:
+        """Return when the reader's buffer has room, or the reader is gone."""
+        if subscriber.behind_since is not None and not subscriber.transport.is_closing():
+            future = self._drained[subscriber] = asyncio.get_running_loop().create_future()
+            await future
+
+    def _release(self, subscriber: Subscriber) -> None:
+        future = self._drained.pop(subscriber, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def catch_up(self, subscriber: Subscriber) -> None:
+        """Write what a reader has not been written, until it is current or its buffer is full again."""
+        group = subscriber.group
+        while (
+            subscriber.behind_since is None
+            and not subscriber.replaying
+            and subscriber.cursor < self._window.head.seq
+            and not subscriber.transport.is_closing()
+        ):
+            end = min(subscriber.cursor + CATCH_UP_EVENTS, self._window.head.seq)
+            try:
+                frames = self._window.frames(subscriber.cursor, end, group.filter, group.view)
+            except KeyError:
+                self.cut(subscriber)
+                return
+            subscriber.cursor = end
+            self.counts["deliveries"] += len(frames)
+            if frames:
+                self._write(subscriber, group.framed(b"".join(frames)))
+
+    def cut(self, subscriber: Subscriber) -> None:
+        """Abort a reader that cannot be continued; it comes back with its last id."""
+        self.counts["cut"] += 1
+        subscriber.abort()
+
+    # The wheel
+
+    async def turn(self) -> None:
+        """Turn the wheel for ever: ticks, and the send deadline. Returns only by being cancelled."""
+        pause = self._settings.tick_s / WHEEL_SLOTS
+        slot, due_at = 0, time.monotonic()
+        while True:
+            due_at = max(due_at + pause, time.monotonic() - self._settings.tick_s)
+            await asyncio.sleep(max(due_at - time.monotonic(), 0))
+            slot = (slot + 1) % WHEEL_SLOTS
+            self._ticks.clear()
+            due = list(self._wheel[slot])
+            self.counts["ticks"] += len(due)
+            for at, subscriber in enumerate(due, start=1):
+                if subscriber.behind_since is None and not subscriber.replaying:
+                    self._write(subscriber, self._tick_for(subscriber))
+                if at % SLICE == 0:
+                    await asyncio.sleep(0)
+            self._cut_overdue()
+
+    def _cut_overdue(self) -> None:
+        limit = time.monotonic() - self._settings.send_deadline_s
+        overdue = list(itertools.takewhile(lambda entry: entry[1] <= limit, self._behind.items()))
+        for subscriber, _ in overdue:
+            del self._behind[subscriber]
+            self.cut(subscriber)
+
+    def _tick_for(self, subscriber: Subscriber) -> bytes:
+        key = (subscriber.cursor, subscriber.group.chunked)
+        frame = self._ticks.get(key)
+        if frame is None:
+            frame = self._ticks[key] = subscriber.group.framed(self.tick(subscriber.cursor))
+        return frame
+
+    def tick(self, cursor: int | None, retry_ms: int | None = None) -> bytes:
+        """A tick's frame; `cursor` is the seq up to which its reader has been written, None to tell no id."""
+        position = None
+        if cursor is not None:
+            mark = self._window.mark_at(cursor)
+            position = Position(cursor, mark) if mark is not None else None
+        last_ms = self._window.last_time_ms
+        last = datetime.fromtimestamp(last_ms / 1000, UTC) if last_ms else None
+        return sse.tick(items.now(), self._is_live(), last, position, retry_ms)
+
+    # Ends
+
+    def end(self, subscriber: Subscriber, data: bytes) -> None:
+        """Write the last bytes of a stream and close it: a last chunk, so that the browser sees a proper end."""
+        chunked = subscriber.group.chunked
+        self._write(subscriber, subscriber.group.framed(data) + (sse.LAST_CHUNK if chunked else b""))
+        subscriber.transport.close()
+
+    async def drain(self) -> None:
+        """End all streams, spread over the drain time, each with a `bye` and its own reconnection time."""
+        self.draining = True
+        self.notify()
+        subscribers = [subscriber for slot in self._wheel for subscriber in slot]
+        random.shuffle(subscribers)
+        steps = max(1, min(WHEEL_SLOTS, len(subscribers)))
+        share = -(-len(subscribers) // steps) if subscribers else 0
+        for step in range(steps):
+            for subscriber in subscribers[step * share : (step + 1) * share]:
+                if subscriber.behind_since is not None:
+                    subscriber.abort()
+                elif not subscriber.transport.is_closing():
+                    self.end(subscriber, sse.bye("restart", self.retry_ms()))
+            if subscribers and step < steps - 1:
+                await asyncio.sleep(self._settings.drain_s / steps)
+        deadline = time.monotonic() + LAST_WRITES_S
+        while self.streams and time.monotonic() < deadline:  # noqa: ASYNC110  (at most once in a process's life)
+            await asyncio.sleep(LAST_WRITES_S / 100)
+        for subscriber in subscribers:
+            if not subscriber.transport.is_closing() or self.streams:
+                subscriber.abort()
+
+    # Streams that are iterated, under a server that hands over no connection
+
+    async def iterate(self, filter: Filter, view: View, cursor: int) -> AsyncIterator[bytes]:
+        """The frames after `cursor`, for ever: the same window, cursor and rules as a handed-over reader's.
+
+        Backpressure is the iteration's own. Ends when the process drains or the cursor has left the window.
+        """
+        epoch = self.epoch
+        next_tick = time.monotonic() + random.uniform(0, self._settings.tick_s)  # noqa: S311  (spreads load)
+        self.streams += 1
+        try:
+            while not self.draining:
+                if epoch != self.epoch:
+                    epoch, cursor = self.epoch, self._window.head.seq
+                    yield sse.reset("diverged", self._window.head)
+                elif cursor < self._window.head.seq:
+                    end = min(cursor + CATCH_UP_EVENTS, self._window.head.seq)
+                    try:
+                        frames = self._window.frames(cursor, end, filter, view)
+                    except KeyError:
+                        self.counts["cut"] += 1
+                        return
+                    cursor = end
+                    if frames:
+                        self.counts["deliveries"] += len(frames)
+                        yield b"".join(frames)
+                elif time.monotonic() >= next_tick:
+                    next_tick += self._settings.tick_s
+                    yield self.tick(cursor)
+                else:
+                    await self._arrived(next_tick - time.monotonic())
+            yield sse.bye("restart", self.retry_ms())
+        finally:
+            self.streams -= 1
+
+    async def _arrived(self, timeout_s: float) -> None:
+        if self._arrival is None:
+            self._arrival = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._arrival], timeout=max(timeout_s, 0))
+
+
+def _descriptors() -> int:
+    """How many descriptors this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1_000_000

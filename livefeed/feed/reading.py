@@ -1,0 +1,173 @@
+"""The feed of one process, put together: log, mirror, listener and hub, and how pages and the API read items.
+
+The first page comes from the board, in memory: it needs no Redis and costs none. What lies further back is read from
+the store's indexes in bounded steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+
+from livefeed.errors import BadRequest, StartError
+from livefeed.feed.filter import PARAMETERS, Filter
+from livefeed.feed.hub import Hub
+from livefeed.feed.item import PublicItem
+from livefeed.feed.listener import Listener
+from livefeed.feed.log import Log, index_of, is_sort_key
+from livefeed.feed.mirror import Mirror
+from livefeed.feed.position import Position
+from livefeed.settings import Settings
+
+SCAN_PAGE = 100
+"""Items read from an index at once."""
+SCANS_MAX = 10
+"""Most such reads for one page: a filter that matches little gets a short page and a cursor rather than a long wait."""
+LOAD_S = 20.0
+"""How long a start waits for its first look at the log, in seconds."""
+RESTART_S = 0.1
+"""Pause before a failed task of the feed starts again, in seconds: a bug that repeats must not eat the processor."""
+_DRIVING = ("thread", "tag", "rubric", "level", "language")
+"""Parameters by how few items a value of theirs usually has: the first one set picks the index that is read."""
+
+logger = structlog.get_logger()
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Current items, newest first, with the position at which they are true."""
+
+    items: tuple[PublicItem, ...]
+    position: str
+    """The log's head when this was read, whatever the filter."""
+    next: str | None
+    """Opaque cursor to older items; None at the end."""
+
+
+class Feed:
+    """What one process knows and does of the live feed. `start` and `stop` frame its life."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self.settings = settings
+        self.log = Log(redis, settings)
+        self.mirror = Mirror(settings)
+        self.hub = Hub(self.mirror, settings, lambda: self.listener.live)
+        self.listener = Listener(self.log, self.mirror, settings, on_event=self.hub.notify, on_restart=self.hub.restart)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start the tasks and wait for the first look at the log.
+
+        :raises StartError: when the log cannot be read in time.
+        """
+        for name, run in (("listener", self.listener.run), ("hub", self.hub.run), ("wheel", self.hub.turn)):
+            self._tasks.append(asyncio.create_task(_supervised(name, run), name=name))
+        deadline = time.monotonic() + LOAD_S
+        while not self.listener.live:
+            if time.monotonic() > deadline:
+                await self.stop()
+                raise StartError(f"The feed could not be read at start: {self.listener.why_not_live}.")
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """End all streams within the drain time, then the tasks."""
+        await self.hub.drain()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether an event published now would arrive here."""
+        return self.listener.live
+
+    @property
+    def position(self) -> str:
+        """The position at which this process's memory is true."""
+        return str(self.mirror.position)
+
+    async def snapshot(self, filter: Filter, limit: int, before: str | None = None) -> Snapshot:
+        """A page of current items, newest first, below the cursor `before` (None: from the newest).
+
+        :raises BadRequest: for a cursor that is none of ours.
+        :raises Unavailable: the page lies beyond memory, and the store cannot be reached.
+        """
+        below = _cursor_key(before) if before else ""
+        page = list(itertools.islice(self.mirror.board.below(below, filter), limit + 1))
+        if len(page) > limit or self.mirror.board.complete:
+            next = _cursor(page[limit - 1][0]) if len(page) > limit else None
+            return Snapshot(tuple(item for _, item in page[:limit]), self.position, next)
+        return await self._from_store(filter, limit, below)
+
+    async def item(self, id: str) -> PublicItem | None:
+        """The item as anyone may see it, or its stub; None where there is no public one.
+
+        :raises Unavailable: the item is not in memory, and the store cannot be reached.
+        """
+        known = self.mirror.board.item(id)
+        if known is not None or self.mirror.board.complete:
+            return known
+        item = await self.log.item(id)
+        return item.public() if item is not None and item.is_public else None
+
+    async def _from_store(self, filter: Filter, limit: int, below: str) -> Snapshot:
+        indexes = self._indexes(filter)
+        found: list[tuple[str, PublicItem]] = []
+        head: Position | None = None
+        for _ in range(SCANS_MAX):
+            page = await self.log.page(indexes, below, SCAN_PAGE)
+            head = head or page.head
+            found += [
+                (index_of(item), item.public()) for item in page.items if item.is_public and filter.matches(item.facets)
+            ]
+            if len(page.keys) < SCAN_PAGE:
+                below = ""
+                break
+            below = page.keys[-1]
+            if len(found) > limit:
+                break
+        if len(found) > limit:
+            next: str | None = _cursor(found[limit - 1][0])
+        else:
+            next = _cursor(below) if below else None
+        return Snapshot(tuple(item for _, item in found[:limit]), str(head), next)
+
+    def _indexes(self, filter: Filter) -> list[str]:
+        for name in _DRIVING:
+            values: tuple[str, ...] = getattr(filter, name)
+            if values:
+                return [self.log.keys.index(name, value) for value in values]
+        return [self.log.keys.all]
+
+
+assert set(_DRIVING) == set(PARAMETERS)  # noqa: S101  (a filter's parameter without an index would read too much)
+
+
+def _cursor(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def _cursor_key(cursor: str) -> str:
+    with contextlib.suppress(ValueError, binascii.Error):
+        key = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        if is_sort_key(key):
+            return key
+    raise BadRequest("before must be the `next` of an earlier page.", field="before")
+
+
+async def _supervised(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a task of the feed for ever: one that fails, which is a bug of ours, is told and started again."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            logger.exception("a task of the feed failed; starting it again", task=name)
+        await asyncio.sleep(RESTART_S)

@@ -1,0 +1,41 @@
+"""Fixtures that many tests share: a real store, and a real server on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from livefeed.embedded import EmbeddedServer
+from livefeed.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("LIVEFEED_") or name in ("HOST", "PORT"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Valkey for each pytest process: with xdist each worker has its own."""
+    with EmbeddedServer(tmp_path_factory.mktemp("store")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def valkey(_store: str) -> str:
+    """URL of a real, empty Valkey, for ``redis.from_url`` and ``LIVEFEED_REDIS_URL``."""
+    with redis.Redis.from_url(_store) as client:
+        client.flushall()
+    return _store
+
+
+@pytest.fixture
+def settings(valkey: str, tmp_path: Path) -> Settings:
+    """Default settings over an empty Valkey, a data directory of the test's own, and a free port."""
+    return Settings(redis_url=valkey, data_dir=tmp_path / "var", port=0)
