@@ -157,7 +157,8 @@ def answer(response: httpx2.Response) -> dict[str, Any]:
     url = response.url.copy_with(query=None)
     status = f"{response.status_code} {response.reason_phrase}".strip()
     if response.is_redirect:
-        raise NotLivefeed(f"{url} redirects to {response.headers.get('Location')}; give that server's address as --url.")
+        target = response.headers.get("Location")
+        raise NotLivefeed(f"{url} redirects to {target}; give that server's address as --url.")
     if response.is_server_error:
         raise Unavailable(f"{url} answered {status}; try again in a moment.")
     raise NotLivefeed(f"{url} answered {status}, but not as a livefeed server does; is the address right?")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ from livefeed.cli.appearance import clean, one_line, stderr, stdout
 from livefeed.cli.client import Changed, Client
 from livefeed.cli.item_options import field_options, fields, pin_end, refuse_broken
 from livefeed.cli.server import Server, writing_options
-from livefeed.errors import ApiError, LivefeedError, StaleVersion
+from livefeed.errors import LivefeedError, StaleVersion
 
 PUBLISH = frozenset({"publish"})
 WITHDRAW = frozenset({"withdraw"})
@@ -131,10 +130,9 @@ def _stale(client: Client, id: str, based_on: int, error: StaleVersion) -> Stale
     current = f"version {version}" if version else "another version"
     try:
         last = client.get(f"/api/items/{id}/versions")["versions"]
-        newest = max(last, key=lambda entry: int(entry["version"]))
-        by = f" by {newest['by']}" if newest.get("by") else ""
-        current += f" ({newest['change']}{by} at {newest['at']}: « {newest['headline']} »)"
-    except (ApiError, LivefeedError, KeyError, TypeError, ValueError):
+        newest = next(entry for entry in last if entry["version"] == version)  # silent edits are not told
+        current += f" ({newest['change']} at {newest['at']}: « {newest['headline']} »)"
+    except (LivefeedError, StopIteration, KeyError, TypeError):
         pass  # the number alone will do
     return StaleVersion(
         f"Nothing was changed: {current} is current, and this change was based on version {based_on}; run the command "

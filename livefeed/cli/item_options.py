@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -102,7 +103,7 @@ def read_text(name: str, option: str, max_bytes: int) -> str:
     """
     try:
         if name == "-":
-            data = click.get_binary_stream("stdin").read(max_bytes + 1)
+            data = sys.stdin.buffer.read(max_bytes + 1)
         else:
             with Path(name).open("rb") as file:
                 data = file.read(max_bytes + 1)

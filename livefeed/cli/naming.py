@@ -48,7 +48,7 @@ def resolve(client: Client, name: str) -> str:
             if len(lower) >= SHORT_CHARS:
                 break  # as good as unique; do not read on for a second one
     if not matches:
-        raise NoSuchItem(f"None of the newest {LOOK_BACK} items has an id that ends in {lower}; older ones need all of it.")
+        raise NoSuchItem(f"None of the newest {LOOK_BACK} items has an id that ends in {lower}; give all of it.")
     if len(matches) > 1:
         raise NoSuchItem(f"{lower} is the end of {len(matches)} ids: {', '.join(matches[:5])}.")
     return matches[0]

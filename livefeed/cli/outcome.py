@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from livefeed.cli.appearance import clean
-from livefeed.errors import ApiError, LivefeedError, StaleVersion
+from livefeed.errors import ApiError, LivefeedError, StaleVersion, Withdrawn
 
 DONE = 0
 REFUSED = 1
@@ -50,9 +50,16 @@ OPTIONS = {
 class Failed(click.ClickException):
     """A command that could not do its work; shown as one sentence, without a traceback."""
 
-    def __init__(self, message: str, exit_code: int = REFUSED) -> None:
+    exit_code = REFUSED
+
+    def __init__(self, message: str) -> None:
         super().__init__(clean(message))
-        self.exit_code = exit_code
+
+
+class Stale(Failed):
+    """Somebody else was faster."""
+
+    exit_code = STALE
 
 
 def failed(error: LivefeedError) -> Failed:
@@ -62,7 +69,9 @@ def failed(error: LivefeedError) -> Failed:
         option = OPTIONS.get(error.field or "")
         if option and option not in message:
             message = f"{option}: {message}"
-    return Failed(message, STALE if isinstance(error, StaleVersion) else REFUSED)
+    if isinstance(error, Withdrawn):
+        message += " `livefeed restore` brings it back."
+    return Stale(message) if isinstance(error, StaleVersion) else Failed(message)
 
 
 class Commands(click.Group):

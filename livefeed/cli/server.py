@@ -12,6 +12,7 @@ import functools
 import getpass
 import ipaddress
 import os
+import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,14 @@ import click
 import httpx2
 
 from livefeed.cli.appearance import notice
-from livefeed.errors import LivefeedError, StartError
+from livefeed.errors import LivefeedError
 from livefeed.settings import Settings
 
 OWN_VARIABLES = frozenset({"LIVEFEED_URL", "LIVEFEED_TOKEN"})
 """Variables of the commands, not of the server: no settings."""
-MINTED_TTL_S = 120
-"""Life of a minted token: far longer than one command's requests with all retries; a long import mints anew."""
+MINTED_TTL_S = 60
+"""Life of a minted token: longer than a command's requests with all retries. Short, as a store holds 1,000 tokens at
+most; a long import mints anew."""
 TOKEN_MAX_BYTES = 4_096
 """More is no token but the wrong file."""
 
@@ -146,7 +148,10 @@ def _with_server(function: Function, *, write: bool) -> Function:
             "--token-file", metavar="FILE", help="File that holds the token for that server; - is stdin."
         )(decorated)
         decorated = click.option(
-            "--token", envvar="LIVEFEED_TOKEN", help="The token itself; better in LIVEFEED_TOKEN, where no `ps` sees it."
+            "--token",
+            envvar="LIVEFEED_TOKEN",
+            metavar="TOKEN",
+            help="The token itself; better in LIVEFEED_TOKEN, where no `ps` sees it.",
         )(decorated)
     result: Function = decorated
     return result
@@ -176,7 +181,7 @@ def _checked_token(token: str) -> str:
 def _read_token(name: str) -> str:
     try:
         if name == "-":
-            data = click.get_binary_stream("stdin").read(TOKEN_MAX_BYTES + 1)
+            data = sys.stdin.buffer.read(TOKEN_MAX_BYTES + 1)
         else:
             with Path(name).open("rb") as file:
                 data = file.read(TOKEN_MAX_BYTES + 1)
@@ -210,6 +215,3 @@ def _user() -> str:
         return f"{getpass.getuser()} (cli)"
     except (OSError, KeyError, ImportError):
         return "cli"
-
-
-__all__ = ["Bearer", "NotAllowed", "Server", "StartError", "read_settings", "server_options", "writing_options"]
