@@ -57,7 +57,8 @@ def stderr() -> Console:
 
 def notice(text: str) -> None:
     """One faint line for the person at the terminal, beside the results."""
-    stderr().print(Text(one_line(text), FAINT), soft_wrap=True)
+    console = stderr()
+    console.print(Text(one_line(text), FAINT), soft_wrap=not console.is_terminal)
 
 
 def when(value: str | None) -> datetime | None:

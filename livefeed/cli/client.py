@@ -18,7 +18,7 @@ import msgspec
 
 from livefeed import __version__
 from livefeed.cli.server import Bearer, Server
-from livefeed.errors import ApiError, BadRequest, Internal, LivefeedError, Unavailable
+from livefeed.errors import ApiError, BadRequest, Internal, LivefeedError, Unauthorized, Unavailable
 
 TIMEOUT = httpx2.Timeout(15.0, connect=5.0)
 """Seconds for each step of one request; a publish waits for the disk, which is milliseconds."""
@@ -93,7 +93,10 @@ class Client:
             headers["If-Match"] = f'"{if_version}"'
         content = msgspec.json.encode(body)
         response = self._send(method, path, headers=headers, content=content, auth=self._auth)
-        found = answer(response)
+        try:
+            found = answer(response)
+        except Unauthorized as error:
+            raise Unauthorized(self._server.not_accepted, **error.data) from error
         location = response.headers.get("Location")
         return Changed(found, urljoin(str(response.url), location) if location else None)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import click
 import msgspec
 from rich.text import Text
 
 from livefeed.cli import naming
-from livefeed.cli.appearance import clean, one_line, stderr, stdout
+from livefeed.cli.appearance import one_line, stderr, stdout
 from livefeed.cli.client import Changed, Client
 from livefeed.cli.item_options import field_options, fields, pin_end, refuse_broken
 from livefeed.cli.server import Server, writing_options
@@ -221,7 +222,9 @@ def _show(verb: str, changed: Changed, as_json: bool) -> None:
     out.print(Text(f"  {one_line(headline)}"), soft_wrap=True)
     address = changed.location or item.get("url")
     if address:
-        out.print(Text(f"  {clean(str(address))}", "cyan"), soft_wrap=True)
+        # For people the address in its own letters, which a browser takes as well; for machines as it travels.
+        readable = unquote(str(address)) if out.is_terminal else str(address)
+        out.print(Text(f"  {one_line(readable)}", "cyan"), soft_wrap=True)
 
 
 edit_commands = (publish, edit, correct, withdraw, restore, pin)

@@ -101,8 +101,9 @@ def _read_file(name: str, max_bytes: int) -> bytes:
 
 
 def _poster(client: Client) -> Any:
-    def post(entry: Entry) -> Outcome:
-        outcome: Outcome = client.change("POST", "/api/import", entry).body.get("outcome", "")
+    async def post(entry: Entry) -> Outcome:
+        changed = await asyncio.to_thread(client.change, "POST", "/api/import", entry)
+        outcome: Outcome = changed.body.get("outcome", "")
         if outcome not in ("created", "updated", "unchanged"):
             raise NotLivefeed(f"the server gave an unknown answer to an import: {outcome!r}.")
         return outcome

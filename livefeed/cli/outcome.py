@@ -67,7 +67,9 @@ def failed(error: LivefeedError) -> Failed:
     message = str(error)
     if isinstance(error, ApiError):
         option = OPTIONS.get(error.field or "")
-        if option and option not in message:
+        if option and error.field and message.startswith((f"{error.field} ", f"{error.field}: ")):
+            message = option + message.removeprefix(error.field)
+        elif option and option not in message:
             message = f"{option}: {message}"
     if isinstance(error, Withdrawn):
         message += " `livefeed restore` brings it back."

@@ -31,6 +31,8 @@ OWN_VARIABLES = frozenset({"LIVEFEED_URL", "LIVEFEED_TOKEN"})
 MINTED_TTL_S = 60
 """Life of a minted token: longer than a command's requests with all retries. Short, as a store holds 1,000 tokens at
 most; a long import mints anew."""
+MINTED_NAME = "(cli)"
+"""Follows the user's name in the name of a minted token; the desk's history shows it."""
 TOKEN_MAX_BYTES = 4_096
 """More is no token but the wrong file."""
 
@@ -75,6 +77,16 @@ class Server:
     def name(self) -> str:
         """What to call it in a message."""
         return self.given_url or f"the server of {self.settings.data_dir}"
+
+    @property
+    def not_accepted(self) -> str:
+        """What to say when it does not take the token."""
+        if self.given_token:
+            return f"{self.url} does not accept the token: it is unknown, revoked or expired."
+        return (
+            f"{self.url} does not know the token made for this command: it works on another store. "
+            "LIVEFEED_REDIS_URL and LIVEFEED_FEED_NAME must be the same here as where it was started."
+        )
 
     def token(self, scopes: frozenset[str]) -> str:
         """A token for a change that needs `scopes`: the given one, or a short-lived one of our own making.
@@ -212,6 +224,6 @@ async def _mint(settings: Settings, scopes: frozenset[str]) -> str:
 def _user() -> str:
     """Who types, as the desk's history shall name them."""
     try:
-        return f"{getpass.getuser()} (cli)"
+        return f"{getpass.getuser()} {MINTED_NAME}"
     except (OSError, KeyError, ImportError):
-        return "cli"
+        return MINTED_NAME

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import click
 import msgspec
+from rich.console import Group
+from rich.padding import Padding
 from rich.text import Text
 
 from livefeed.cli.appearance import FAINT, clean, stdout
@@ -42,28 +44,24 @@ def settings(as_json: bool) -> None:
     else:
         out = stdout()
         for row in rows:
-            out.print(_entry(row))
+            out.print(_entry(row), soft_wrap=not out.is_terminal)
     if error:
         raise error
 
 
-def _entry(row: dict[str, Any]) -> Text:
+def _entry(row: dict[str, Any]) -> Group:
     changed = row["value"] != row["default"]
-    value = _written(row["value"], row["unit"])
-    text = Text.assemble((row["variable"], "bold"), " = ", (value, "bold yellow" if changed else "green"))
-    if changed:
-        text.append(f"  (default {_written(row['default'], row['unit'])})", FAINT)
-    text.append(f"\n    {row['help']}", FAINT)
-    return text
+    style = "bold yellow" if changed else "green"
+    text = Text.assemble((row["variable"], "bold"), " = ", (_written(row["value"]), style))
+    text.append(f"  {row['unit']}" if row["unit"] else "", FAINT)
+    text.append(f"  (default {_written(row['default'])})" if changed else "", FAINT)
+    return Group(text, Padding(Text(row["help"], FAINT), (0, 0, 0, 4)))
 
 
-def _written(value: Any, unit: str) -> str:
+def _written(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value == "":
-        return "(empty)"
-    number = f"{value:,}".replace(",", " ") if isinstance(value, int) and value > 9_999 else str(value)
-    return f"{number} {unit}" if unit else number
+    return str(value) if value != "" else "empty"
 
 
 def _shown(value: Any) -> Any:

@@ -197,7 +197,8 @@ class Show:
             self._write({"event": event, "position": position, **shown})
             return
         kind, style = self._kind(data)
-        time = when(data.get("first_published_at"))
+        changed = data["change"] in ("correct", "withdraw", "restore")
+        time = when((changed and data.get("updated_at")) or data.get("first_published_at"))
         corrections = data.get("corrections") or [{}]
         note = one_line(str(corrections[-1].get("note", ""))) if data["change"] == "correct" else ""
         rubric = one_line(str(data.get("rubric", "")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -15,7 +15,10 @@ from rich.text import Text
 from livefeed.cli.appearance import FAINT, clock, day, notice, one_line, stdout
 from livefeed.cli.moments import Duration
 from livefeed.cli.outcome import Failed
-from livefeed.cli.server import read_settings
+from livefeed.cli.server import MINTED_NAME, MINTED_TTL_S, read_settings
+
+if TYPE_CHECKING:
+    from livefeed.newsroom.tokens import Token
 
 SCOPES = ("publish", "withdraw")
 """As in `newsroom.tokens`, which would load the store's client into every command; a test compares them."""
@@ -55,10 +58,13 @@ def create(name: str, scopes: tuple[str, ...], expires: timedelta | None) -> Non
 
 
 @token.command("list")
+@click.option(
+    "--all", "all_", is_flag=True, help=f"Also the tokens of {MINTED_TTL_S} s that commands make for themselves."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
-def list_(as_json: bool) -> None:
+def list_(all_: bool, as_json: bool) -> None:
     """List the tokens that are good now, without the tokens themselves."""
-    found = _run("list")
+    found = [entry for entry in _run("list") if all_ or not _is_minted(entry)]
     if as_json:
         click.echo(msgspec.json.encode({"tokens": found}))
         return
@@ -82,6 +88,11 @@ def revoke(name: str) -> None:
     if not _run("revoke", name):
         raise Failed(f"There is no token {name!r}; `livefeed token list` shows all.")
     notice("Revoked.")
+
+
+def _is_minted(entry: Token) -> bool:
+    lifetime = entry.expires_at - entry.created_at if entry.expires_at else None
+    return entry.name.endswith(MINTED_NAME) and lifetime == timedelta(seconds=MINTED_TTL_S)
 
 
 def _run(method: str, *arguments: Any) -> Any:
