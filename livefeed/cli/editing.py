@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -11,7 +13,7 @@ import msgspec
 from rich.text import Text
 
 from livefeed.cli import naming
-from livefeed.cli.appearance import one_line, stderr, stdout
+from livefeed.cli.appearance import clock, day, one_line, stderr, stdout
 from livefeed.cli.client import Changed, Client
 from livefeed.cli.item_options import field_options, fields, pin_end, refuse_broken
 from livefeed.cli.server import Server, writing_options
@@ -23,11 +25,18 @@ WITHDRAW = frozenset({"withdraw"})
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def _checked_key(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[\x21-\x7e]{1,200}", value):
+        raise click.BadParameter("must be 1 to 200 visible ASCII characters.")
+    return value
+
+
 def _answer_options(function: Function) -> Function:
     decorated = click.option("--json", "as_json", is_flag=True, help="Print the server's answer as JSON.")(function)
     return click.option(
         "--idempotency-key",
         metavar="KEY",
+        callback=_checked_key,
         help="Does the change once, however often the command runs with it; made anew for each command by default.",
     )(decorated)
 
@@ -91,7 +100,7 @@ def _changing(kind: str, verb: str) -> Callable[..., None]:
             try:
                 changed = client.change("PATCH", f"/api/items/{id}", body, key=idempotency_key, if_version=version)
             except StaleVersion as error:
-                raise _stale(client, id, version, error) from error
+                raise _stale(client, server, id, version, error) from error
             _show(verb, changed, as_json)
 
     return change
@@ -125,15 +134,16 @@ def correct(**arguments: Any) -> None:
     _changing("correct", "Corrected")(**arguments)
 
 
-def _stale(client: Client, id: str, based_on: int, error: StaleVersion) -> StaleVersion:
+def _stale(client: Client, server: Server, id: str, based_on: int, error: StaleVersion) -> StaleVersion:
     """The refusal of a stale edit as one sentence: what is current, by what, and how to go on."""
     version = error.data.get("version")
     current = f"version {version}" if version else "another version"
     try:
         last = client.get(f"/api/items/{id}/versions")["versions"]
         newest = next(entry for entry in last if entry["version"] == version)  # silent edits are not told
-        current += f" ({newest['change']} at {newest['at']}: « {newest['headline']} »)"
-    except (LivefeedError, StopIteration, KeyError, TypeError):
+        at, zone = datetime.fromisoformat(newest["at"]), server.settings.zone
+        current += f" ({newest['change']} on {day(at, zone)} at {clock(at, zone)}: « {newest['item']['headline']} »)"
+    except (LivefeedError, StopIteration, KeyError, TypeError, ValueError):
         pass  # the number alone will do
     return StaleVersion(
         f"Nothing was changed: {current} is current, and this change was based on version {based_on}; run the command "
@@ -161,7 +171,7 @@ def _state_change(path: str, verb: str, scopes: frozenset[str]) -> Callable[...,
                     "POST", f"/api/items/{id}/{path}", body, key=idempotency_key, if_version=if_version
                 )
             except StaleVersion as error:
-                raise _stale(client, id, if_version or 0, error) from error
+                raise _stale(client, server, id, if_version or 0, error) from error
             _show(verb, changed, as_json)
 
     return change

@@ -70,11 +70,13 @@ class Follower:
         self._patience_s = MISSED_TICKS * tick_s
         self._retry_ms = RETRY_DEFAULT_MS
         self._failures = 0
+        self._stood = False
 
     async def run(self) -> None:
         """Follow until cancelled.
 
-        :raises ApiError, NotLivefeed: the server refuses for good, such as an unknown rubric.
+        :raises ApiError: the server refuses for good, such as an unknown rubric.
+        :raises NotLivefeed: the first connection met something else.
         """
         timeout = httpx2.Timeout(CONNECT_S, read=self._patience_s)
         local = not self._server.given_url
@@ -101,6 +103,10 @@ class Follower:
             return unreachable(url, error)
         except (StartError, Unreachable) as error:
             return str(error)
+        except NotLivefeed as error:
+            if not self._stood:
+                raise
+            return str(error)  # something in front of the server speaks for it; that passes
         except ApiError as error:
             if error.status < httpx2.codes.INTERNAL_SERVER_ERROR and error.status != httpx2.codes.TOO_MANY_REQUESTS:
                 raise
@@ -132,6 +138,7 @@ class Follower:
 
     async def _heard(self, event: httpx2.ServerSentEvent, http: httpx2.AsyncClient, url: str) -> None:
         data = _data(event)
+        self._stood = True
         if self._failures and event.event in ("tick", "item", "reset"):
             self._failures = 0
             self._listener.back()
@@ -153,9 +160,9 @@ class Follower:
             raise NotLivefeed(f"{response.url} answered {kind or 'no type'} instead of an event stream.")
 
     def _wait_s(self) -> float:
-        """What the server told, doubled with each failure after the first, shortened by chance."""
+        """What the server told, doubled with each failure after the first, lengthened by chance; never less."""
         doubled = self._retry_ms / 1000 * 2 ** min(self._failures - 1, 10)
-        return float(min(doubled, BACKOFF_MAX_S) * random.uniform(0.5, 1.0))  # noqa: S311 - spreads returns
+        return float(min(doubled, BACKOFF_MAX_S) * random.uniform(1.0, 1.5))  # noqa: S311 - spreads returns
 
 
 def _data(event: httpx2.ServerSentEvent) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_a_time_that_cannot_be_read_is_no_time(value: str | None) -> None:
 def test_choices_are_those_of_the_feed() -> None:
     """The lists that the command line keeps for its speed are the feed's and the newsroom's own."""
     assert item_options.LEVELS == item.LEVELS
-    assert item_options.VERIFICATIONS == item.Verification.__args__  # type: ignore[attr-defined]
+    assert item.Verification.__args__ == item_options.VERIFICATIONS  # type: ignore[attr-defined]
     assert tokens.SCOPES == SCOPES
     assert naming.ID_CHARS == item.ID_CHARS
     assert set(item.Change.__args__) <= set(appearance.KINDS)  # type: ignore[attr-defined]
@@ -60,7 +60,11 @@ def test_the_table_fits_80_columns() -> None:
     """Long and Arabic headlines wrap within 80 columns; the day, the time and the short id are there."""
     items = [
         _item(headline="Très long titre " * 12),
-        _item(headline="خبر عاجل من الرباط عن الاقتصاد الوطني وآفاق النمو في السنوات المقبلة", language="ar", level="urgent"),
+        _item(
+            headline="خبر عاجل من الرباط عن الاقتصاد الوطني وآفاق النمو في السنوات المقبلة",
+            language="ar",
+            level="urgent",
+        ),
         _item(status="withdrawn", headline="Info retirée par la rédaction", rubric="une-rubrique-au-nom-interminable"),
     ]
     out = io.StringIO()
