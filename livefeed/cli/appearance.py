@@ -45,9 +45,17 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+class _Console(Console):
+    """Rich's own ends the process with an error when nobody reads on; for us that is an ordinary end."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command's end."""
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
-    """The console of results; plain where it is not a terminal."""
-    return Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+    """The console of results; plain and unwrapped where it is not a terminal."""
+    return _Console(soft_wrap=not sys.stdout.isatty(), file=sys.stdout, highlight=False, emoji=False, markup=False)
 
 
 def stderr() -> Console:

@@ -88,7 +88,7 @@ class Client:
 
         :param key: the idempotency key; None makes one.
         """
-        headers = {"Content-Type": "application/json", "Idempotency-Key": key or uuid.uuid4().hex}
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key or new_key()}
         if if_version is not None:
             headers["If-Match"] = f'"{if_version}"'
         content = msgspec.json.encode(body)
@@ -131,6 +131,11 @@ class Client:
                 if pause is None or response.status_code not in RETRY_STATUSES:
                     return response
             self._pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
+
+
+def new_key() -> str:
+    """An idempotency key that nobody had before."""
+    return uuid.uuid4().hex
 
 
 class Changed(msgspec.Struct, frozen=True):

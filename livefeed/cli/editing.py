@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -12,15 +13,19 @@ import click
 import msgspec
 from rich.text import Text
 
-from livefeed.cli import naming
 from livefeed.cli.appearance import clock, day, one_line, stderr, stdout
-from livefeed.cli.client import Changed, Client
-from livefeed.cli.item_options import field_options, fields, pin_end, refuse_broken
+from livefeed.cli.client import Changed, Client, new_key
+from livefeed.cli.item_options import field_options, fields, image_field, pin_end, refuse_broken
+from livefeed.cli.naming import NoSuchItem, resolve
 from livefeed.cli.server import Server, writing_options
-from livefeed.errors import LivefeedError, StaleVersion
+from livefeed.errors import LivefeedError, NotFound, StaleVersion, Withdrawn
 
 PUBLISH = frozenset({"publish"})
 WITHDRAW = frozenset({"withdraw"})
+READS = 3
+"""Times that an item is read for one change without `--if-version`, when what was read is not the newest."""
+FRESH_S = 0.25
+"""Before it is read again: far longer than an event takes from one process of a healthy server to all."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -68,42 +73,70 @@ def publish(
     for needed in ("headline", "rubric"):
         if given[needed] is None:
             raise click.UsageError(f"Missing option '--{needed}'.")
-    body = fields(given, server.settings)
+    body = {**fields(given, server.settings), **image_field(given)}
     if pin_until is not None:
         body["pinned_until"] = pin_end(pin_until, server.settings.zone, "--pin-until")
     with Client(server, PUBLISH) as client:
         _show("Published", client.change("POST", "/api/items", body, key=idempotency_key), as_json)
 
 
-def _changing(kind: str, verb: str) -> Callable[..., None]:
-    """The body that `edit` and `correct` share."""
-
-    def change(
-        server: Server,
-        item: str,
-        given: dict[str, Any],
-        if_version: int | None,
-        idempotency_key: str | None,
-        as_json: bool,
-        note: str = "",
-    ) -> None:
-        refuse_broken(note, "--note")
-        if kind == "edit" and not any(value not in (None, ()) for value in given.values()):
-            raise click.UsageError("Nothing to change: give the options of the fields that are to be new.")
-        with Client(server, PUBLISH) as client:
-            id = naming.resolve(client, item)
-            current = client.get(f"/api/items/{id}")["item"]
-            body = {"change": kind, **fields(given, server.settings, current)}
-            if note:
-                body["note"] = note
+def _change(
+    kind: str,
+    verb: str,
+    server: Server,
+    item: str,
+    given: dict[str, Any],
+    if_version: int | None,
+    idempotency_key: str | None,
+    as_json: bool,
+    note: str = "",
+) -> None:
+    """What `edit` and `correct` share: read the item, and change that version of it."""
+    refuse_broken(note, "--note")
+    body = {"change": kind, **fields(given, server.settings), **({"note": note} if note else {})}
+    key = idempotency_key or new_key()
+    with Client(server, PUBLISH) as client:
+        for again in reversed(range(READS)):
+            id, current = _read(client, item)
             version = if_version or int(current["version"])
+            body |= image_field(given, current)
             try:
-                changed = client.change("PATCH", f"/api/items/{id}", body, key=idempotency_key, if_version=version)
+                changed = client.change("PATCH", f"/api/items/{id}", body, key=key, if_version=version)
             except StaleVersion as error:
-                raise _stale(client, server, id, version, error) from error
-            _show(verb, changed, as_json)
+                if if_version or not again:
+                    raise _stale(client, server, id, version, error) from error
+                time.sleep(FRESH_S)
+            else:
+                _show(verb, changed, as_json)
+                return
 
-    return change
+
+def _read(client: Client, name: str) -> tuple[str, dict[str, Any]]:
+    """Id and present state of the item that `name` names.
+
+    What a server's process shows may be some milliseconds older than what another one has just answered to a change:
+    an item that seems to be missing or withdrawn is looked up once more.
+    """
+    try:
+        return _read_now(client, name)
+    except (NotFound, Withdrawn, NoSuchItem):
+        time.sleep(FRESH_S)
+        return _read_now(client, name)
+
+
+def _read_now(client: Client, name: str) -> tuple[str, dict[str, Any]]:
+    id = resolve(client, name)
+    item: dict[str, Any] = client.get(f"/api/items/{id}")["item"]
+    return id, item
+
+
+def _resolve(client: Client, name: str) -> str:
+    """The id of the item that `name` names; as patient as `_read`."""
+    try:
+        return resolve(client, name)
+    except NoSuchItem:
+        time.sleep(FRESH_S)
+        return resolve(client, name)
 
 
 @click.command()
@@ -117,7 +150,9 @@ def edit(**arguments: Any) -> None:
     livefeed edit 5h2k9qx1 --headline "Séisme au large d'Agadir, sans victime"
     livefeed edit 5h2k9qx1 --tag séisme --tag agadir --thread ''
     """
-    _changing("edit", "Edited")(**arguments)
+    if not any(value not in (None, ()) for value in arguments["given"].values()):
+        raise click.UsageError("Nothing to change: give the options of the fields that are to be new.")
+    _change("edit", "Edited", **arguments)
 
 
 @click.command()
@@ -131,10 +166,10 @@ def correct(**arguments: Any) -> None:
     \b
     livefeed correct 5h2k9qx1 --note "Magnitude 4,8 et non 5,2." --body-file corrected.md
     """
-    _changing("correct", "Corrected")(**arguments)
+    _change("correct", "Corrected", **arguments)
 
 
-def _stale(client: Client, server: Server, id: str, based_on: int, error: StaleVersion) -> StaleVersion:
+def _stale(client: Client, server: Server, id: str, based_on: int | None, error: StaleVersion) -> StaleVersion:
     """The refusal of a stale edit as one sentence: what is current, by what, and how to go on."""
     version = error.data.get("version")
     current = f"version {version}" if version else "another version"
@@ -145,36 +180,34 @@ def _stale(client: Client, server: Server, id: str, based_on: int, error: StaleV
         current += f" ({newest['change']} on {day(at, zone)} at {clock(at, zone)}: « {newest['item']['headline']} »)"
     except (LivefeedError, StopIteration, KeyError, TypeError, ValueError):
         pass  # the number alone will do
+    asked = f", not version {based_on}" if based_on else ""
     return StaleVersion(
-        f"Nothing was changed: {current} is current, and this change was based on version {based_on}; run the command "
-        f"again to change the current one{f', or pass --if-version {version}' if version else ''}.",
+        f"Nothing was changed: {current} is current{asked}; look at it, and run the command again"
+        f"{f' with --if-version {version}' if version else ''} to change that one.",
         field=None,
         **error.data,
     )
 
 
-def _state_change(path: str, verb: str, scopes: frozenset[str]) -> Callable[..., None]:
-    """The body that `withdraw`, `restore` and `pin` share."""
-
-    def change(
-        server: Server,
-        item: str,
-        body: dict[str, Any],
-        if_version: int | None,
-        idempotency_key: str | None,
-        as_json: bool,
-    ) -> None:
-        with Client(server, scopes) as client:
-            id = naming.resolve(client, item)
-            try:
-                changed = client.change(
-                    "POST", f"/api/items/{id}/{path}", body, key=idempotency_key, if_version=if_version
-                )
-            except StaleVersion as error:
-                raise _stale(client, server, id, if_version or 0, error) from error
-            _show(verb, changed, as_json)
-
-    return change
+def _turn(
+    path: str,
+    verb: str,
+    scopes: frozenset[str],
+    server: Server,
+    item: str,
+    body: dict[str, Any],
+    if_version: int | None,
+    idempotency_key: str | None,
+    as_json: bool,
+) -> None:
+    """What `withdraw`, `restore` and `pin` share: they need not know the item's version."""
+    with Client(server, scopes) as client:
+        id = _resolve(client, item)
+        try:
+            changed = client.change("POST", f"/api/items/{id}/{path}", body, key=idempotency_key, if_version=if_version)
+        except StaleVersion as error:
+            raise _stale(client, server, id, if_version, error) from error
+        _show(verb, changed, as_json)
 
 
 @click.command()
@@ -184,7 +217,7 @@ def _state_change(path: str, verb: str, scopes: frozenset[str]) -> Callable[...,
 def withdraw(reason: str, **arguments: Any) -> None:
     """Withdraw an item: a stub takes its place everywhere, back to its first event. `restore` lifts it."""
     refuse_broken(reason, "--reason")
-    _state_change("withdraw", "Withdrawn", WITHDRAW)(body={"reason": reason}, **arguments)
+    _turn("withdraw", "Withdrawn", WITHDRAW, body={"reason": reason}, **arguments)
 
 
 @click.command()
@@ -194,7 +227,7 @@ def withdraw(reason: str, **arguments: Any) -> None:
 def restore(reason: str, **arguments: Any) -> None:
     """Bring a withdrawn item back."""
     refuse_broken(reason, "--reason")
-    _state_change("restore", "Restored", WITHDRAW)(body={"reason": reason}, **arguments)
+    _turn("restore", "Restored", WITHDRAW, body={"reason": reason}, **arguments)
 
 
 @click.command()
@@ -212,7 +245,7 @@ def pin(server: Server, length: str | None, until: str | None, off: bool, **argu
         end = pin_end(length, server.settings.zone, "--for")
     elif until is not None:
         end = pin_end(until, server.settings.zone, "--until")
-    _state_change("pin", "Unpinned" if off else "Pinned", PUBLISH)(server=server, body={"until": end}, **arguments)
+    _turn("pin", "Unpinned" if off else "Pinned", PUBLISH, server, body={"until": end}, **arguments)
 
 
 def _show(verb: str, changed: Changed, as_json: bool) -> None:

@@ -50,8 +50,8 @@ class Listener(Protocol):
     def lost(self, reason: str, wait_s: float) -> None:
         """The connection ended; the next try is in `wait_s` seconds."""
 
-    def back(self) -> None:
-        """A connection stands again after it was lost."""
+    def connected(self, url: str) -> None:
+        """A connection stands, the first or a further one."""
 
 
 class Follower:
@@ -114,7 +114,7 @@ class Follower:
 
     async def _listen(self, http: httpx2.AsyncClient, url: str) -> str:
         headers = {"Last-Event-ID": self.position} if self.position else {}
-        reason = "the server ended the stream"
+        reason, connected = "the server ended the stream", False
         async with (
             asyncio.timeout(self._patience_s) as watch,
             http.sse(f"{url}/stream", params=list(self._query), headers=headers) as events,
@@ -124,34 +124,34 @@ class Follower:
                 answer(events.response)
             self._check_type(events.response)
             async for event in events:
+                data = _data(event)
                 watch.reschedule(None)  # while we deal with it no clock runs: a pipe may block us for long
                 if event.retry is not None:
                     self._retry_ms = min(max(event.retry, RETRY_MIN_MS), RETRY_MAX_MS)
                 if event.event == "bye":
-                    reason = f"the server said goodbye ({_data(event).get('reason', 'no reason')})"
+                    reason = f"the server said goodbye ({data.get('reason', 'no reason')})"
                 else:
-                    await self._heard(event, http, url)
+                    if not connected:
+                        connected = True
+                        self._stood, self._failures = True, 0
+                        self._listener.connected(url)
+                    await self._heard(event.event, event.id, data, http, url)
                 if event.id:
                     self.position = event.id
                 watch.reschedule(asyncio.get_running_loop().time() + self._patience_s)
         return reason
 
-    async def _heard(self, event: httpx2.ServerSentEvent, http: httpx2.AsyncClient, url: str) -> None:
-        data = _data(event)
-        self._stood = True
-        if self._failures and event.event in ("tick", "item", "reset"):
-            self._failures = 0
-            self._listener.back()
-        if event.event == "item":
-            self._listener.item(data, event.id)
-        elif event.event == "tick":
+    async def _heard(self, event: str, position: str, data: dict[str, Any], http: httpx2.AsyncClient, url: str) -> None:
+        if event == "item":
+            self._listener.item(data, position)
+        elif event == "tick":
             self._listener.tick(data)
-        elif event.event == "reset":
+        elif event == "reset":
 
             async def snapshot(params: Params) -> dict[str, Any]:
                 return answer(await http.get(f"{url}/api/items", params=list(params)))
 
-            await self._listener.reset(str(data.get("reason")), event.id, snapshot)
+            await self._listener.reset(str(data.get("reason")), position, snapshot)
 
     @staticmethod
     def _check_type(response: httpx2.Response) -> None:

@@ -58,10 +58,10 @@ def field_options(function: Function) -> Function:
     return result
 
 
-def fields(given: Mapping[str, Any], settings: Settings, current: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The API's fields for the options that were given; "" clears what may be empty.
+def fields(given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """The API's fields for the options that were given, but for the image's; "" clears what may be empty.
 
-    :param current: the item as it is, for a change of a part of its image.
+    :raises click.UsageError: an option that cannot be used so, or a file that cannot be read.
     """
     found: dict[str, Any] = {name: given[name] for name in _PLAIN if given[name] is not None}
     if given["body_file"] is not None:
@@ -70,18 +70,23 @@ def fields(given: Mapping[str, Any], settings: Settings, current: Mapping[str, A
         found["body"] = read_text(given["body_file"], "--body-file", settings.request_max_bytes)
     found |= {name: given[name] or None for name in _EMPTY_IS_NONE if given[name] is not None}
     found |= {name: [value for value in given[name] if value] for name in _LISTS if given[name]}
-    found |= _image(given, current)
     for name, value in found.items():
         refuse_broken(value, name)
     return found
 
 
-def _image(given: Mapping[str, Any], current: Mapping[str, Any] | None) -> dict[str, Any]:
+def image_field(given: Mapping[str, Any], current: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The API's `image` where one of its options was given.
+
+    :param current: the item as it is: what was not given of its image stays.
+    :raises click.UsageError: a part of an image, but no image.
+    """
     parts = {part: given[f"image_{part}"] for part in ("url", "alt", "credit") if given[f"image_{part}"] is not None}
     if not parts:
         return {}
     if parts.get("url") == "":
         return {"image": None}
+    refuse_broken(parts, "image")
     image = {**((current or {}).get("image") or {}), **parts}
     if not image.get("url"):
         raise click.UsageError("--image-alt and --image-credit need the picture's --image-url.")

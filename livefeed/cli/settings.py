@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 import click
 import msgspec
-from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
 
@@ -44,18 +43,19 @@ def settings(as_json: bool) -> None:
     else:
         out = stdout()
         for row in rows:
-            out.print(_entry(row), soft_wrap=not out.is_terminal)
+            out.print(_line(row), soft_wrap=True)
+            out.print(Padding(row["help"], (0, 0, 0, 4), style=FAINT) if out.is_terminal else f"    {row['help']}")
     if error:
         raise error
 
 
-def _entry(row: dict[str, Any]) -> Group:
+def _line(row: dict[str, Any]) -> Text:
     changed = row["value"] != row["default"]
     style = "bold yellow" if changed else "green"
     text = Text.assemble((row["variable"], "bold"), " = ", (_written(row["value"]), style))
     text.append(f"  {row['unit']}" if row["unit"] else "", FAINT)
     text.append(f"  (default {_written(row['default'])})" if changed else "", FAINT)
-    return Group(text, Padding(Text(row["help"], FAINT), (0, 0, 0, 4)))
+    return text
 
 
 def _written(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
+import signal
 import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -51,16 +52,17 @@ def tail(server: Server, since: str | None, lines: int, lite: bool, as_json: boo
     """
     query = [*filter_params(filters), ("view", "lite" if lite else "full")]
     show = Show(server, query, {name: frozenset(filters[name]) for name in FILTERS}, as_json)
-    position = ""
-    if since is not None:
-        start = _start(since, server)
-    else:
+    start = [] if since is None else _start(since, server)
+    try:
         with Client(server) as client:
             page = client.get("/api/items", [*query, ("limit", str(max(lines, 1)))])
-        show.snapshot(page, lines)
-        position, start = str(page["position"]), []
-    follower = Follower(server, show, [*query, *start], position, server.settings.tick_s)
-    try:
+        position = ""
+        if since is None:
+            show.snapshot(page, lines)
+            position = str(page["position"])
+        follower = Follower(server, show, [*query, *start], position, server.settings.tick_s)
+        # A Ctrl-C while the loop is being set up waits until it can be dealt with: `_until_closed` lets it in.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         asyncio.run(_until_closed(follower))
     except KeyboardInterrupt:
         sys.exit(DONE)
@@ -83,6 +85,7 @@ async def _until_closed(follower: Follower) -> None:
 
     :raises BrokenPipeError: the reader has gone.
     """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     async with _closed_pipe() as closed, asyncio.TaskGroup() as tasks:
         following = tasks.create_task(follower.run())
         waiting = tasks.create_task(closed.wait())
@@ -180,9 +183,9 @@ class Show:
         """Says so."""
         notice(f"{reason[:1].upper()}{reason[1:].rstrip('.')}; trying again in {wait_s:.1f} s.")
 
-    def back(self) -> None:
+    def connected(self, url: str) -> None:
         """Says so."""
-        notice("Connected again.")
+        notice(f"Following {url}")
 
     def _remember(self, item: dict[str, Any]) -> None:
         self._known[item["id"]] = _shown(item)

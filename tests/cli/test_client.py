@@ -16,9 +16,13 @@ from tests.cli.scripted import Request, always, answer, cut, error, json, script
 DONE = json(201, {"item": {"id": "x"}, "version": 1, "position": "1-3fa9c1d2"}, "Location: /i/x")
 
 
-def client(url: str, pauses: list[float] | None = None, token: str = "lf_t") -> Client:
+TOKEN = "lf_t"
+
+
+def client(url: str, pauses: list[float] | None = None, *, with_token: bool = True) -> Client:
     """A client that does not really wait between tries."""
-    return Client(Server(Settings(), url, token), pause=(pauses if pauses is not None else []).append)
+    server = Server(Settings(), url, TOKEN if with_token else "")
+    return Client(server, pause=(pauses if pauses is not None else []).append)
 
 
 def publish(url: str, pauses: list[float] | None = None, **options: Any) -> dict[str, Any]:
@@ -125,7 +129,7 @@ def test_a_refused_connection_names_the_address() -> None:
 def test_a_change_elsewhere_without_a_token_sends_nothing() -> None:
     """The sentence says how to give one."""
     with scripted(always(DONE)) as server:
-        with client(server.url, token="") as one, pytest.raises(NotAllowed, match="LIVEFEED_TOKEN"):
+        with client(server.url, with_token=False) as one, pytest.raises(NotAllowed, match="LIVEFEED_TOKEN"):
             one.change("POST", "/api/items", {})
 
         assert server.requests == []
@@ -133,14 +137,14 @@ def test_a_change_elsewhere_without_a_token_sends_nothing() -> None:
 
 def test_the_token_goes_with_changes_only() -> None:
     """Reading is open to all; a token that need not travel does not."""
-    with scripted(always(json(200, {"items": [], "position": "0-00000000", "next": None}))) as server:
-        with client(server.url) as one:
-            one.get("/api/items")
-            one.change("POST", "/api/items", {})
+    page = json(200, {"items": [], "position": "0-00000000", "next": None})
+    with scripted(always(page)) as server, client(server.url) as one:
+        one.get("/api/items")
+        one.change("POST", "/api/items", {})
 
     reading, changing = server.requests
     assert "authorization" not in reading.headers
-    assert changing.headers["authorization"] == "Bearer lf_t"
+    assert changing.headers["authorization"] == f"Bearer {TOKEN}"
 
 
 def test_a_token_that_is_not_taken_is_never_shown() -> None:
@@ -149,7 +153,7 @@ def test_a_token_that_is_not_taken_is_never_shown() -> None:
         publish(server.url)
 
     assert "does not accept the token" in str(caught.value)
-    assert "lf_t" not in str(caught.value)
+    assert TOKEN not in str(caught.value)
 
 
 def test_items_are_read_page_after_page() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Run
-from tests.servers import LiveServer
+from tests.servers import LiveServer, wait_for
 
 
 def publish(run: Run, headline: str, *options: str, rubric: str = "monde") -> dict[str, Any]:
@@ -18,6 +19,15 @@ def publish(run: Run, headline: str, *options: str, rubric: str = "monde") -> di
     assert result.exit_code == 0, result.output
     answer: dict[str, Any] = json.loads(result.stdout)
     return answer
+
+
+def shown(run: Run, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The first of the newest items that is as wanted, as soon as it is: a change may be there a moment later."""
+
+    def look() -> dict[str, Any] | None:
+        return next((item for item in recent(run, "--limit", "100") if wanted(item)), None)
+
+    return wait_for(look, "the item") or {}
 
 
 def recent(run: Run, *options: str) -> list[dict[str, Any]]:
@@ -47,7 +57,7 @@ def test_publish_says_where_the_item_is(on_server: Run, server: LiveServer) -> N
     )
 
     assert result.exit_code == 0, result.output
-    item = recent(on_server, "--limit", "1")[0]
+    item = shown(on_server, lambda item: item["headline"] == "Le pont rouvre")
     assert item["id"] in result.stdout
     assert "version 1" in result.stdout
     assert f"{server.url}/i/{item['id']}/le-pont-rouvre" in result.stdout
@@ -69,21 +79,20 @@ def test_an_item_goes_through_its_whole_life_by_its_short_id(on_server: Run) -> 
     assert on_server("correct", id, "--note", "Le chiffre était faux.", "--body", "Dix, non douze.").exit_code == 0
     assert "Pinned" in on_server("pin", short, "--for", "2h").stdout
     assert "Unpinned" in on_server("pin", short, "--off").stdout
-    item = next(item for item in recent(on_server) if item["id"] == id)
+    item = shown(on_server, lambda item: item["id"] == id and item["version"] == 5)
     assert item["headline"] == "Une coquille"
-    assert item["version"] == 5
     assert item["source"] is None
     assert item["tags"] == ["a"]
     assert item["corrections"][0]["note"] == "Le chiffre était faux."
     assert item["pinned_until"] is None
 
     assert "Withdrawn" in on_server("withdraw", short, "--reason", "Démenti").stdout
-    assert next(item for item in recent(on_server) if item["id"] == id)["status"] == "withdrawn"
+    assert shown(on_server, lambda item: item["id"] == id and item["status"] == "withdrawn")
     refused = on_server("edit", short, "--tag", "b")
     assert refused.exit_code == 1
     assert "`livefeed restore` brings it back" in refused.stderr
     assert "Restored" in on_server("restore", short).stdout
-    assert next(item for item in recent(on_server) if item["id"] == id)["headline"] == "Une coquille"
+    assert shown(on_server, lambda item: item["id"] == id and item["headline"] == "Une coquille")
 
 
 def test_a_part_of_an_image_may_be_changed(on_server: Run) -> None:
@@ -91,10 +100,10 @@ def test_a_part_of_an_image_may_be_changed(on_server: Run) -> None:
     id = publish(on_server, "Image", "--image-url", "https://img.example/a.jpg", "--image-credit", "A.")["item"]["id"]
 
     assert on_server("edit", id, "--image-alt", "Une rue").exit_code == 0
-    image = next(item for item in recent(on_server) if item["id"] == id)["image"]
+    image = shown(on_server, lambda item: item["id"] == id and item["version"] == 2)["image"]
     assert image == {"url": "https://img.example/a.jpg", "alt": "Une rue", "credit": "A."}
     assert on_server("edit", id, "--image-url", "").exit_code == 0
-    assert next(item for item in recent(on_server) if item["id"] == id)["image"] is None
+    assert shown(on_server, lambda item: item["id"] == id and item["version"] == 3)["image"] is None
 
 
 def test_a_change_based_on_an_old_version_changes_nothing(on_server: Run) -> None:
@@ -107,6 +116,7 @@ def test_a_change_based_on_an_old_version_changes_nothing(on_server: Run) -> Non
     assert result.exit_code == 4
     assert "version 2 (correct on " in result.stderr
     assert "« Deux rédactrices »" in result.stderr
+    assert "not version 1" in result.stderr
     assert "--if-version 2" in result.stderr
     assert on_server("withdraw", id, "--if-version", "1").exit_code == 4
     assert on_server("edit", id, "--headline", "Trois", "--if-version", "2").exit_code == 0
@@ -144,14 +154,11 @@ def test_the_same_idempotency_key_publishes_once(
 )
 def test_a_refused_field_names_its_option(on_server: Run, options: list[str], message: str) -> None:
     """And nothing is published."""
-    before = recent(on_server)
-
-    result = on_server("publish", "--headline", "Bon", "--rubric", "monde", *options)
+    result = on_server("publish", "--headline", "Refusé", "--rubric", "monde", *options)
 
     assert result.exit_code in (1, 2)
-    assert message.replace("--image-url", "--image-url").split(" ", 1)[-1] in result.stderr
-    assert message.split(" ", 1)[0] in result.stderr
-    assert recent(on_server) == before
+    assert message in result.stderr
+    assert not any(item["headline"] == "Refusé" for item in recent(on_server))
 
 
 def test_tokens_are_shown_once_and_can_be_revoked(on_server: Run, server: LiveServer, tmp_path: Path) -> None:
@@ -183,6 +190,7 @@ def test_recent_filters_and_is_a_line_each_in_a_pipe(on_server: Run) -> None:
     """Tabs between the fields, the whole id first."""
     publish(on_server, "But à la 90e", rubric="sport")
     publish(on_server, "هدف في الدقيقة التسعين", "--language", "ar", rubric="sport")
+    shown(on_server, lambda item: item["language"] == "ar")
 
     lines = on_server("recent", "--rubric", "sport", "--language", "ar").stdout.splitlines()
 
@@ -201,6 +209,7 @@ def test_an_unknown_filter_value_is_refused(on_server: Run) -> None:
 def test_an_export_comes_back_by_import(on_server: Run, tmp_path: Path) -> None:
     """Importing it a second time changes nothing; a line that is broken is named, and the rest goes in."""
     publish(on_server, "À sauvegarder", "--body", "Un *texte*.", "--tag", "sauvegarde", rubric="culture")
+    shown(on_server, lambda item: item["headline"] == "À sauvegarder")
     file = tmp_path / "export.jsonl"
 
     assert on_server("export", str(file), "--rubric", "culture").exit_code == 0
@@ -226,10 +235,8 @@ RSS = """<rss version="2.0"><channel><title>Fil</title><link>https://fil.example
 
 def test_a_feed_file_is_imported_with_its_dates(on_server: Run) -> None:
     """Entries without a rubric are refused by their place, unless a default is given; a dry run sends nothing."""
-    before = recent(on_server)
-
     dry = on_server("import", "-", "--dry-run", input=RSS)
-    assert recent(on_server) == before
+    assert not any(item["headline"] == "Premier" for item in recent(on_server))
     partly = on_server("import", "-", input=RSS)
     whole = on_server("import", "-", "--rubric", "monde", input=RSS)
 
@@ -238,7 +245,7 @@ def test_a_feed_file_is_imported_with_its_dates(on_server: Run) -> None:
     assert "« Sans rubrique »" in partly.stderr
     assert whole.exit_code == 0
     assert "1 new, 0 updated, 1 unchanged" in whole.stderr
-    item = next(item for item in recent(on_server, "--limit", "100") if item["headline"] == "Premier")
+    item = shown(on_server, lambda item: item["headline"] == "Premier")
     assert item["first_published_at"] == "2024-08-08T12:55:00Z"
     assert item["rubric"] == "sport"
 
