@@ -15,7 +15,7 @@ from livefeed.cli.tail import tail
 from livefeed.cli.tokens import token
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(livefeed.__version__, message="livefeed %(version)s")
 def main() -> None:
     """A newsroom's live feed: published once, on every open page within a second.

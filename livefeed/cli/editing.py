@@ -42,7 +42,7 @@ def _answer_options(function: Function) -> Function:
         "--idempotency-key",
         metavar="KEY",
         callback=_checked_key,
-        help="Does the change once, however often the command runs with it; made anew for each command by default.",
+        help="Runs of the command with one key and one token make one change. Default: a new key for each run.",
     )(decorated)
 
 
@@ -67,8 +67,9 @@ def publish(
     """Publish an item: it is on every open page within a second.
 
     \b
-    livefeed publish --headline "Séisme au large d'Agadir" --rubric societe --level urgent
-    livefeed publish --headline "Budget" --rubric economie --body-file - < budget.md
+    livefeed publish --rubric societe --level urgent \\
+        --headline "Séisme au large d'Agadir"
+    livefeed publish --rubric economie --headline Budget --body-file budget.md
     """
     for needed in ("headline", "rubric"):
         if given[needed] is None:
@@ -144,10 +145,14 @@ def _resolve(client: Client, name: str) -> str:
 @_change_options
 @writing_options
 def edit(**arguments: Any) -> None:
-    """Change an item in silence: a typo, a tag. Readers are told of a `correct`, never of an `edit`.
+    """Change an item in silence, such as a typo.
+
+    Readers are told of a `correct`, never of an `edit`.
+
+    Only what is given changes; an empty text clears what may be empty.
 
     \b
-    livefeed edit 5h2k9qx1 --headline "Séisme au large d'Agadir, sans victime"
+    livefeed edit 5h2k9qx1 --headline "Séisme à Agadir, sans victime"
     livefeed edit 5h2k9qx1 --tag séisme --tag agadir --thread ''
     """
     if not any(value not in (None, ()) for value in arguments["given"].values()):
@@ -164,7 +169,7 @@ def correct(**arguments: Any) -> None:
     """Correct an item, with a note that readers see.
 
     \b
-    livefeed correct 5h2k9qx1 --note "Magnitude 4,8 et non 5,2." --body-file corrected.md
+    livefeed correct 5h2k9qx1 --note "Magnitude 4,8, non 5,2." --body-file b.md
     """
     _change("correct", "Corrected", **arguments)
 
@@ -215,7 +220,10 @@ def _turn(
 @_change_options
 @writing_options
 def withdraw(reason: str, **arguments: Any) -> None:
-    """Withdraw an item: a stub takes its place everywhere, back to its first event. `restore` lifts it."""
+    """Put a stub in an item's place, everywhere.
+
+    Back to the item's first event: what was published of it is served no more. `restore` lifts it.
+    """
     refuse_broken(reason, "--reason")
     _turn("withdraw", "Withdrawn", WITHDRAW, body={"reason": reason}, **arguments)
 

@@ -26,7 +26,7 @@ RETRY_DEFAULT_MS = 2_000
 """Until a server tells."""
 RETRY_MIN_MS, RETRY_MAX_MS = 100, 60_000
 """Bounds on what a server may tell."""
-BACKOFF_MAX_S = 30.0
+BACKOFF_MAX_S = 10.0
 """Longest wait between two tries, however long the server is away: an editor's terminal should be back soon."""
 MISSED_TICKS = 2.5
 """A stream without a sign of life for so many intervals is taken for dead."""

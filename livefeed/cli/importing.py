@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,7 +15,7 @@ import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from livefeed.cli.appearance import FAINT, clean, notice, one_line, stderr
+from livefeed.cli.appearance import FAINT, notice, one_line, stderr
 from livefeed.cli.client import Client, NotLivefeed
 from livefeed.cli.outcome import PARTLY, REFUSED, Failed
 from livefeed.cli.recent import filter_options, filter_params
@@ -41,13 +40,14 @@ NOTES_SHOWN = 20
 @click.option("--all-notes", is_flag=True, help=f"Show every refused entry, not the first {NOTES_SHOWN}.")
 @writing_options
 def import_(server: Server, file: str, rubric: str | None, language: str, dry_run: bool, all_notes: bool) -> None:
-    """Import a feed file: RSS, Atom, JSON Feed, ninjs, or what `export` wrote.
+    """Import a feed file, of any of five kinds.
 
-    Dates, authors, categories, language and images are kept. Importing again changes nothing; a changed entry becomes
-    a new version. Exits with 3 when some entries were refused, and with 1 when none could be imported.
+    RSS, Atom, JSON Feed, ninjs, and what `export` wrote, in any declared encoding. Dates, authors, categories,
+    language and images are kept. Importing again changes nothing; a changed entry becomes a new version. Exits with
+    3 when some entries were refused, and with 1 when none could be imported.
 
     \b
-    curl -s https://news.example/feed.xml | livefeed import - --rubric monde
+    curl -s https://fil.example/feed.xml | livefeed import - --rubric monde
     """
     from livefeed.newsroom.importing import FILE_MAX_BYTES, read, run_import
 
@@ -68,7 +68,10 @@ def import_(server: Server, file: str, rubric: str | None, language: str, dry_ru
 @filter_options
 @server_options
 def export(server: Server, file: str, **filters: tuple[str, ...]) -> None:
-    """Write the public items as JSON lines, newest first, for `import` on this or another server."""
+    """Write the public items as JSON lines.
+
+    Newest first, for `import` on this or another server; to stdout, or to a file that appears when it is whole.
+    """
     from livefeed.feed.item import PublicItem
     from livefeed.newsroom.importing import export_line
 
@@ -160,15 +163,12 @@ def _output(name: str) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     target = Path(name)
+    part = target.with_name(f".{target.name[:200]}.{os.getpid()}")
     try:
-        handle, part = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise click.BadParameter(f"cannot write {name}: {error.strerror}.", param_hint="FILE") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("wb") as file:
             yield file
-        Path(part).replace(target)
+        part.replace(target)
     except OSError as error:
-        raise Failed(f"Cannot write {clean(name)}: {error.strerror}.") from None
+        raise Failed(f"Cannot write {name}: {error.strerror}.") from None
     finally:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

@@ -21,13 +21,15 @@ VERIFICATIONS = ("none", "unverified", "confirmed", "denied")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--headline", metavar="TEXT", help="One line."),
-    click.option("--body", metavar="TEXT", help="Markdown."),
+    click.option("--headline", metavar="TEXT", help="The headline, on one line."),
+    click.option("--body", metavar="TEXT", help="The text, in Markdown."),
     click.option("--body-file", metavar="FILE", help="File with the body in Markdown, UTF-8; - is stdin."),
     click.option("--rubric", metavar="SLUG", help="The section, such as politique."),
     click.option("--level", type=click.Choice(LEVELS), help="How it is marked."),
-    click.option("--tag", "tags", multiple=True, metavar="TEXT", help="Repeatable; the given ones replace all."),
-    click.option("--author", "authors", multiple=True, metavar="TEXT", help="Repeatable, likewise."),
+    click.option(
+        "--tag", "tags", multiple=True, metavar="TEXT", help="A keyword; repeatable. The given ones replace all."
+    ),
+    click.option("--author", "authors", multiple=True, metavar="TEXT", help="Who wrote it; repeatable, likewise."),
     click.option("--thread", metavar="SLUG", help="The story it belongs to."),
     click.option("--source", metavar="TEXT", help="Where the news comes from."),
     click.option("--language", type=click.Choice(LANGUAGES), help="Default: fr."),

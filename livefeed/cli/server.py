@@ -144,6 +144,9 @@ def _with_server(function: Function, *, write: bool) -> Function:
     @functools.wraps(function)
     def command(*args: Any, url: str | None, token: str | None = None, token_file: str | None = None, **kw: Any) -> Any:
         if token_file:
+            others = (kw.get("file"), kw.get("given", {}).get("body_file"))
+            if token_file in others and "-" in others:
+                raise click.UsageError("Only one thing can come from stdin: put the token into a file.")
             token = _read_token(token_file)
         settings = read_settings()
         server = Server(settings, _checked_url(url) if url else "", _checked_token(token) if token else "")

@@ -19,9 +19,10 @@ from livefeed.settings import Settings, table, variable
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def settings(as_json: bool) -> None:
-    """List all settings: variable, value now, unit, default, and what each does.
+    """List all settings, as they are here and now.
 
-    With an environment that does not work it lists the defaults, and says what is wrong.
+    Variable, value, unit, default where it differs, and what each does. With an environment that does not work it
+    lists the defaults, and says what is wrong.
     """
     error: StartError | None = None
     try:

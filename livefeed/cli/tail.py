@@ -40,11 +40,11 @@ REMEMBERED_ITEMS = 20_000
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: event, position, and the event's data.")
 @server_options
 def tail(server: Server, since: str | None, lines: int, lite: bool, as_json: bool, **filters: tuple[str, ...]) -> None:
-    """Follow the feed: every publish, correction and withdrawal as it happens, until Ctrl-C.
+    """Follow the feed as it happens, until Ctrl-C.
 
-    A lost connection is taken up again where it broke off. In a pipe: one line each, with tabs between time, kind,
-    rubric, id and headline. The interval of the server's ticks, LIVEFEED_TICK_S, tells a dead connection from a calm
-    one.
+    Every publish, edit, correction and withdrawal is a line. A lost connection is taken up again where it broke
+    off. In a pipe: one line each, with tabs between time, kind, rubric, id and headline. The interval of the
+    server's ticks, LIVEFEED_TICK_S, tells a dead connection from a calm one.
 
     \b
     livefeed tail --rubric politique --level urgent

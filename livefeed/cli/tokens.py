@@ -26,7 +26,7 @@ SCOPES = ("publish", "withdraw")
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke the tokens of machines that publish.
+    """Make, list and revoke tokens for machines.
 
     Works on the store of the data directory (or LIVEFEED_REDIS_URL), whether the server runs or not.
     """
@@ -48,7 +48,7 @@ def create(name: str, scopes: tuple[str, ...], expires: timedelta | None) -> Non
 
     \b
     livefeed token create --name "Agence" --scope publish > agence.token
-    livefeed --help  # LIVEFEED_TOKEN and --token-file: how to use it
+    livefeed publish --url https://fil.example --token-file agence.token ...
     """
     ttl_s = int(expires.total_seconds()) if expires else None
     plaintext = _run("create", name, frozenset(scopes), ttl_s)

@@ -114,6 +114,8 @@ def test_without_a_server_one_sentence_says_how_to_start_one(run: Run, arguments
         (["pin", "4k52cy2s", "--off", "--token", "a b"], "characters that no token has"),
         (["token", "create", "--name", "a", "--scope", "all"], "--scope"),
         (["token", "create", "--name", "a", "--scope", "publish", "--expires", "soon"], "'soon' is not a duration"),
+        (["publish", "--headline", "x", "--rubric", "a", "--body-file", "-", "--token-file", "-"], "Only one thing"),
+        (["import", "-", "--token-file", "-"], "Only one thing"),
         (["import", "/none"], "cannot read /none"),
         (["import", "-", "--language", "de"], "--language"),
         (["serve", "--port", "70000"], "--port"),
@@ -208,6 +210,34 @@ def test_news_from_a_foreign_server_cannot_steer_the_terminal(run: Run) -> None:
 
     assert "\x1b" not in stdout
     assert stdout.count("\n") == 1
+
+
+def test_a_terminal_without_arabic_still_shows_the_rest(tmp_path: Path) -> None:
+    """Letters that its encoding lacks are escaped."""
+    item = {"id": "01m86meb6p4k52cy2s", "version": 1, "status": "published", "headline": "خبر déjà"}
+    page = answer(200, {"items": [item], "position": "1-3fa9c1d2", "next": None})
+    env = os.environ | {"PYTHONIOENCODING": "latin-1", "LIVEFEED_DATA_DIR": str(tmp_path)}
+    with scripted(always(page)) as server:
+        command = [sys.executable, "-m", "livefeed", "recent", "--url", server.url]
+        done = subprocess.run(command, env=env, capture_output=True, timeout=30, check=True)
+
+    assert done.stdout.endswith(b"\\u062e\\u0628\\u0631 d\xe9j\xe0\n")
+
+
+def test_an_export_that_cannot_be_written_says_so(run: Run, tmp_path: Path) -> None:
+    """And leaves nothing behind; a file that was there stays as it was when the server fails midway."""
+    page = answer(200, {"items": [{"id": 7}], "position": "1-3fa9c1d2", "next": None})
+    file = tmp_path / "export.jsonl"
+    file.write_text("old\n")
+    with scripted(always(page)) as server:
+        nowhere = run("export", str(tmp_path / "none" / "x"), "--url", server.url)
+        broken = run("export", str(file), "--url", server.url)
+
+    assert nowhere.exit_code == broken.exit_code == 1
+    assert "Cannot write" in nowhere.stderr
+    assert "an item that cannot be read" in broken.stderr
+    assert file.read_text() == "old\n"
+    assert list(tmp_path.glob(".*")) == []
 
 
 def test_tokens_with_an_unreachable_store_name_the_setting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
