@@ -144,8 +144,8 @@ def _with_server(function: Function, *, write: bool) -> Function:
     @functools.wraps(function)
     def command(*args: Any, url: str | None, token: str | None = None, token_file: str | None = None, **kw: Any) -> Any:
         if token_file:
-            others = (kw.get("file"), kw.get("given", {}).get("body_file"))
-            if token_file in others and "-" in others:
+            inputs = [token_file, kw.get("file"), kw.get("given", {}).get("body_file")]
+            if inputs.count("-") > 1:
                 raise click.UsageError("Only one thing can come from stdin: put the token into a file.")
             token = _read_token(token_file)
         settings = read_settings()

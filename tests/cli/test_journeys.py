@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from livefeed.cli.client import Client
+from livefeed.cli.server import Server, read_settings
 from tests.cli.conftest import Run
 from tests.servers import LiveServer, wait_for
 
@@ -248,6 +250,18 @@ def test_a_feed_file_is_imported_with_its_dates(on_server: Run) -> None:
     item = shown(on_server, lambda item: item["headline"] == "Premier")
     assert item["first_published_at"] == "2024-08-08T12:55:00Z"
     assert item["rubric"] == "sport"
+
+
+def test_a_minted_token_that_ran_out_is_replaced(on_server: Run, server: LiveServer) -> None:
+    """A long import outlives the token that it began with."""
+    with Client(Server(read_settings()), frozenset({"publish"})) as client:
+        body = {"headline": "Longue importation", "rubric": "monde"}
+        client.change("POST", "/api/items", body)
+        listed = json.loads(on_server("token", "list", "--all", "--json").stdout)["tokens"]
+        name = next(token["name"] for token in listed if token["name"].endswith("(cli)"))
+        assert on_server("token", "revoke", name).exit_code == 0
+
+        assert client.change("POST", "/api/items", body).body["version"] == 1
 
 
 def test_a_command_on_another_store_is_told_so(on_server: Run, monkeypatch: pytest.MonkeyPatch) -> None:
