@@ -9,6 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 URGENT = "bold red"
@@ -65,8 +66,16 @@ def stderr() -> Console:
 
 def notice(text: str) -> None:
     """One faint line for the person at the terminal, beside the results."""
+    paragraph(Text(one_line(text), FAINT))
+
+
+def paragraph(text: Text, indent: int = 0) -> None:
+    """A sentence on stderr: wrapped at words on a terminal, one line elsewhere."""
     console = stderr()
-    console.print(Text(one_line(text), FAINT), soft_wrap=not console.is_terminal)
+    if console.is_terminal:
+        console.print(Padding(text, (0, 0, 0, indent)))
+    else:
+        console.print(Text(" " * indent).append_text(text), soft_wrap=True)
 
 
 def when(value: str | None) -> datetime | None:

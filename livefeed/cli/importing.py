@@ -15,7 +15,7 @@ import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from livefeed.cli.appearance import FAINT, notice, one_line, stderr
+from livefeed.cli.appearance import FAINT, notice, one_line, paragraph, stderr
 from livefeed.cli.client import Client, NotLivefeed
 from livefeed.cli.outcome import PARTLY, REFUSED, Failed
 from livefeed.cli.recent import filter_options, filter_params
@@ -119,7 +119,6 @@ def _dry_post(entry: Entry) -> Outcome:
 
 
 def _show(summary: Summary, *, dry_run: bool, shown: int) -> None:
-    err = stderr()
     for title, notes, style in (
         ("Refused", summary.refused, "red"),
         ("Left out", summary.skipped, "yellow"),
@@ -132,7 +131,7 @@ def _show(summary: Summary, *, dry_run: bool, shown: int) -> None:
         counts = f"{summary.created} new, {summary.updated} updated, {summary.unchanged} unchanged"
     others = [(len(summary.refused), "refused"), (len(summary.skipped), "left out")]
     counts += "".join(f", {number} {word}" for number, word in others if number)
-    err.print(Text(f"{counts}."), soft_wrap=True)
+    paragraph(Text(f"{counts}."))
 
 
 def _show_notes(title: str, notes: list[Note], style: str, shown: int) -> None:
@@ -140,7 +139,7 @@ def _show_notes(title: str, notes: list[Note], style: str, shown: int) -> None:
     if notes:
         err.print(Text(f"{title}:", style))
     for note in notes[:shown]:
-        err.print(Text(f"  {one_line(str(note))}"), soft_wrap=True)
+        paragraph(Text(one_line(str(note))), indent=2)
     if len(notes) > shown:
         err.print(Text(f"  and {len(notes) - shown} more (--all-notes)", FAINT))
 

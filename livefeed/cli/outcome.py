@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Any
+from typing import IO, Any
 
 import click
+from rich.text import Text
 
-from livefeed.cli.appearance import clean
+from livefeed.cli.appearance import one_line, paragraph
 from livefeed.errors import ApiError, LivefeedError, StaleVersion, Withdrawn
 
 DONE = 0
@@ -54,7 +55,11 @@ class Failed(click.ClickException):
     exit_code = REFUSED
 
     def __init__(self, message: str) -> None:
-        super().__init__(clean(message))
+        super().__init__(one_line(message))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """As click's own errors, but wrapped at words on a terminal."""
+        paragraph(Text.assemble(("Error: ", "red"), self.message))
 
 
 class Stale(Failed):
