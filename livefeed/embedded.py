@@ -1,10 +1,10 @@
-"""The default store: a Valkey (or Redis) of our own, in the data directory, behind a unix socket.
+"""The default store: a Valkey (or Redis) of our own, below the data directory, behind a unix socket.
 
 One process of a data directory *owns* the server: it holds the lock, starts the server, starts it again when it
 exits, and stops it at the end. Every other process *attaches*: it uses the same socket, and takes over when the lock
 comes free. Nothing is ever kept in memory instead.
 
-    owner  ──flock──▶  store.lock  ◀── inherited by ──  valkey-server  ──▶  store.sock, appendonlydir/
+    owner  ──flock──▶  store/lock  ◀── inherited by ──  valkey-server  ──▶  store/valkey.sock, store/appendonlydir/
 
 The server inherits the locked descriptor. A ``kill -9`` of the owner makes the kernel send SIGTERM to the server
 (Linux: parent-death signal), and the lock comes free only when the server has really gone, so two servers never
@@ -60,6 +60,7 @@ STEADY_S = 30.0
 """A server that ran this long was well: its next restart starts the backoff afresh."""
 SOCKET_PATH_MAX_BYTES = 103
 """`sun_path` has 108 bytes on Linux and 104 on macOS, the closing NUL among them."""
+SOCKET_NAME = "valkey.sock"
 LAST_WORDS_LINES = 8
 """Lines of the server's own log that are told when it exits."""
 
@@ -118,9 +119,10 @@ class EmbeddedServer:
 
     def __init__(self, data_dir: Path, binary: Path | None = None) -> None:
         """:param binary: the server's program; None looks for one at `start`, and only if it has to run it."""
-        self.data_dir = data_dir.expanduser().absolute()
+        # A directory of its own: it is closed to others, which the data directory itself need not be.
+        self._directory = data_dir.expanduser().absolute() / "store"
         self._binary = binary
-        self._socket_path = self.data_dir / "store.sock"
+        self._socket_path = self._directory / SOCKET_NAME
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
         self._mutex = threading.Lock()  # held to start the child, and to say that there shall be none any more
@@ -157,8 +159,11 @@ class EmbeddedServer:
 
         :raises StartError: it does not, or the data directory cannot be used; the message says what to do.
         """
-        self.data_dir = _private_directory(self.data_dir, "LIVEFEED_DATA_DIR")
-        self._socket_path = _socket_path(self.data_dir)
+        _make_private(self._directory)
+        self._socket_path = _socket_path(self._directory)
+        self._stopping.clear()
+        self._settled.clear()
+        self._failure = None
         self._thread = threading.Thread(target=self._supervise, name="store", daemon=True)
         self._thread.start()
         atexit.register(self.stop)
@@ -205,9 +210,7 @@ class EmbeddedServer:
             # answers, and no second one is started on its data.
             answer = _ping(self._socket_path)
             if answer == "up":
-                if not self._settled.is_set():
-                    log.debug("attached to the running store", data_dir=str(self.data_dir))
-                    self._settled.set()
+                self._settled.set()
                 silent_since = time.monotonic()
             elif answer is None and (lock := self._acquire()) is not None:
                 self._lock = lock
@@ -216,58 +219,69 @@ class EmbeddedServer:
             limit_s = LOAD_TIMEOUT_S if answer == "loading" else START_TIMEOUT_S
             if not self._settled.is_set() and time.monotonic() - silent_since > limit_s:
                 raise StartError(
-                    f"The store of {self.data_dir} belongs to another process, which does not answer: look for a hung "
-                    "valkey-server or livefeed process, stop it, and start again."
+                    f"The store in {self._directory} belongs to another process, which does not answer: look for a "
+                    "hung valkey-server or livefeed process, stop it, and start again."
                 )
             self._stopping.wait(ATTACHED_POLL_S if self._settled.is_set() else POLL_S)
 
     def _run_until_stopped(self, lock: int) -> None:
-        """Own the server: start it, and start it again after each exit."""
+        """Own the server: start it, and start it again after each exit; only the first start may fail."""
         failures = 0
-        while True:
+        while not self._stopping.is_set():
             started = time.monotonic()
-            last_words: collections.deque[str] = collections.deque(maxlen=LAST_WORDS_LINES)
-            process = self._spawn(lock, last_words)
-            if process is None:
-                return
-            self._wait_until_up(process)
-            code = process.wait()
+            try:
+                said = self._run_once(lock)
+            except (OSError, StartError) as error:  # no descriptors, no memory, or a program replaced by an upgrade
+                if not self._settled.is_set():
+                    raise
+                said = str(error)
             if self._stopping.is_set():
                 return
-            said = _reason(last_words)
             if not self._settled.is_set():
-                raise StartError(f"The store cannot start in {self.data_dir} (exit code {code}): {said}")
+                raise StartError(f"The store cannot start in {self._directory}: {said}.")
             failures = 0 if time.monotonic() - started > STEADY_S else failures + 1
             pause_s = min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2**failures) * random.uniform(0.5, 1)  # noqa: S311 (jitter)
-            log.error("the store exited and is started again", code=code, said=said, in_s=round(pause_s, 2))
+            log.error("the store has stopped and is started again", said=said, in_s=round(pause_s, 2))
             self._stopping.wait(pause_s)
 
-    def _spawn(self, lock: int, last_words: collections.deque[str]) -> subprocess.Popen[bytes] | None:
+    def _run_once(self, lock: int) -> str:
+        """Start the server and wait for its end; what it said last."""
+        last_words: collections.deque[str] = collections.deque(maxlen=LAST_WORDS_LINES)
+        process = self._spawn(lock)
+        if process is None:
+            return ""
+        reader = threading.Thread(target=_keep_last, args=(process, last_words), name="store-log", daemon=True)
+        reader.start()
+        self._wait_until_up(process)
+        code = process.wait()
+        reader.join(PING_TIMEOUT_S)  # the last lines; a child of the server's may hold the pipe a little longer
+        return f"{_reason(list(last_words))} (exit code {code})"
+
+    def _spawn(self, lock: int) -> subprocess.Popen[bytes] | None:
         """The child, or None when none shall be started any more."""
         binary = self._binary or find_binary()
         with self._mutex:
             if self._stopping.is_set():
                 return None
             launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
-            self._process = process = subprocess.Popen(  # noqa: S603 (our launcher, a program we looked for)
+            self._process = subprocess.Popen(  # noqa: S603 (our launcher, a program we looked for)
                 [*launcher, str(binary), *self._arguments()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                cwd=self.data_dir,
+                cwd=self._directory,
                 env={"PATH": os.defpath, "LC_ALL": "C"},
                 pass_fds=(lock,),
                 start_new_session=True,  # Ctrl-C in the terminal is ours to handle: streams end first, then the store
             )
-        threading.Thread(target=_keep_last, args=(process, last_words), name="store-log", daemon=True).start()
-        return process
+        return self._process
 
     def _arguments(self) -> list[str]:
         options = {
             "port": "0",
             "unixsocket": str(self._socket_path),
             "unixsocketperm": "700",
-            "dir": str(self.data_dir),
+            "dir": str(self._directory),
             "appendonly": "yes",
             "appendfsync": "always",
             "save": "",
@@ -289,17 +303,25 @@ class EmbeddedServer:
             self._stopping.wait(POLL_S)
 
     def _acquire(self) -> int | None:
-        """The locked descriptor, or None while another process, or its server, has the lock."""
-        path = self.data_dir / "store.lock"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """The locked descriptor, or None while another process, or its server, has the lock.
+
+        :raises OSError: the lock file cannot be used, before the first start; afterwards it is tried again.
+        """
+        path = self._directory / "lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            if not self._settled.is_set():
+                raise
+            return None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(lock).st_ino != path.stat().st_ino:
-                raise BlockingIOError  # somebody deleted the file meanwhile: this is not the lock others see
+            if os.fstat(lock).st_ino == path.stat().st_ino:  # else somebody deleted it: not the lock that others see
+                return lock
         except (BlockingIOError, FileNotFoundError):
-            os.close(lock)
-            return None
-        return lock
+            pass
+        os.close(lock)
+        return None
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -315,8 +337,8 @@ def _keep_last(process: subprocess.Popen[bytes], lines: collections.deque[str]) 
             lines.append(line.decode("utf-8", "replace").strip()[:500])
 
 
-def _reason(last_words: collections.deque[str]) -> str:
-    """The likeliest line of the server's last words: warnings (``#``) tell why, the others are courtesy."""
+def _reason(last_words: list[str]) -> str:
+    """The likeliest of the server's last words: warnings (``#``) tell why, the other lines are courtesy."""
     lines = [line for line in last_words if line]
     warnings = [line for line in lines if " # " in line and "WARNING" not in line]
     return " / ".join(warnings[-3:] or lines[-3:]) or "it said nothing"
@@ -337,33 +359,33 @@ def _ping(path: Path) -> Literal["up", "loading"] | None:
     return "loading" if answer.startswith(b"-LOADING") else None
 
 
-def _socket_path(data_dir: Path) -> Path:
-    """The socket in the data directory, or in a short directory that is derived from it where the path is too long.
+def _socket_path(directory: Path) -> Path:
+    """The socket in the store's directory, or in a short one that is derived from it where the path is too long.
 
-    :raises StartError: somebody else has made that directory.
+    :raises StartError: somebody else has made that short directory.
     """
-    path = data_dir / "store.sock"
+    path = directory / SOCKET_NAME
     if len(os.fsencode(path)) <= SOCKET_PATH_MAX_BYTES:
         return path
-    digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
-    short = Path("/tmp") / f"livefeed-{os.geteuid()}-{digest}"  # noqa: S108 (made 0700 and checked below)
-    return _private_directory(short, f"a shorter LIVEFEED_DATA_DIR than {data_dir}") / "store.sock"
+    digest = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
+    short = Path("/tmp") / f"livefeed-{os.geteuid()}-{digest}"  # noqa: S108 (others may write there: see _make_private)
+    _make_private(short)
+    return short / SOCKET_NAME
 
 
-def _private_directory(path: Path, setting: str) -> Path:
-    """Make `path` if it is not there, and see that it is ours and closed to others.
+def _make_private(directory: Path) -> None:
+    """Make a directory for this user alone, or see that it is one: no symbolic link, nobody else's, open to nobody.
 
-    :raises StartError: naming `setting` as what to change.
+    :raises StartError: it is not, or cannot be made; the message names the setting.
     """
+    setting = "or choose another place with LIVEFEED_DATA_DIR"
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.stat() if setting == "LIVEFEED_DATA_DIR" else path.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-            raise StartError(f"{path} is not a directory of this user's own; set {setting}.")
-        if status.st_mode & 0o077:
-            path.chmod(0o700)
-        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            raise StartError(f"{path} is not writable; make it so, or set {setting}.")
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        status = directory.lstat()
     except OSError as error:
-        raise StartError(f"Cannot use {path}: {error.strerror}; set {setting}.") from None
-    return path
+        raise StartError(f"Cannot make {directory} ({error.strerror}): make room for it, {setting}.") from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise StartError(f"{directory} is not a directory of this user's own: move it away, {setting}.")
+    if status.st_mode & 0o077 or not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise StartError(f"{directory} must be open to its owner only: `chmod 700` it, {setting}.")

@@ -13,6 +13,7 @@ import uvloop
 
 from livefeed.embedded import EmbeddedServer
 from livefeed.settings import Settings
+from tests.servers import LiveServer, serving
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,13 @@ def valkey(_store: str) -> str:
 def settings(valkey: str, tmp_path: Path) -> Settings:
     """Default settings over an empty Valkey, a data directory of the test's own, and a free port."""
     return Settings(redis_url=valkey, data_dir=tmp_path / "var", port=0)
+
+
+@pytest.fixture
+def livefeed_server(tmp_path: Path) -> Iterator[LiveServer]:
+    """A real livefeed with the embedded store, as a process of its own."""
+    with serving(tmp_path / "var") as server:
+        yield server
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -23,6 +23,7 @@ from collections.abc import Callable
 import structlog
 
 from livefeed.errors import Unavailable
+from livefeed.feed import tasks
 from livefeed.feed.log import STORE_ERRORS, Entry, Log, Verdict
 from livefeed.feed.mirror import POISON, Applied, Mirror
 from livefeed.feed.position import parse
@@ -141,8 +142,7 @@ class Listener:
         finally:
             self._synced = False
             if prober is not None:
-                prober.cancel()
-                await asyncio.wait([prober])
+                await tasks.end([prober])
             await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
 
     async def _hear(self, data: bytes) -> None:

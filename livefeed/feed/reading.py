@@ -19,6 +19,7 @@ import structlog
 from redis.asyncio import Redis
 
 from livefeed.errors import BadRequest, StartError
+from livefeed.feed import tasks
 from livefeed.feed.filter import PARAMETERS, Filter
 from livefeed.feed.hub import Hub
 from livefeed.feed.item import PublicItem
@@ -80,9 +81,7 @@ class Feed:
     async def stop(self) -> None:
         """End all streams within the drain time, then the tasks."""
         await self.hub.drain()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.end(self._tasks)
 
     @property
     def live(self) -> bool:

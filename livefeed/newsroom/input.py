@@ -85,7 +85,8 @@ class Pin(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
-_PATH = re.compile(r"at `\$\.(\w+)|unknown field `(\w+)`|required field `(\w+)`")
+_PLACE = re.compile(r"at `\$\.([\w.]+)")
+_MEMBER = re.compile(r"(?:unknown|required) field `(\w+)`")
 
 
 def decode(body: bytes, kind: type[Body]) -> Body:
@@ -98,8 +99,8 @@ def decode(body: bytes, kind: type[Body]) -> Body:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         message = str(error)
-        found = _PATH.search(message)
-        field = next((group for group in found.groups() if group), None) if found else None
+        found = [pattern.search(message) for pattern in (_PLACE, _MEMBER)]
+        field = ".".join(match[1] for match in found if match) or None
         raise InvalidField(f"{message}.", field=field) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"The body is not JSON in UTF-8: {error}.") from None
