@@ -221,6 +221,7 @@ export class Ticker {
       ...(today ? [make("span", { class: "day-today" }, say(this.data, "today")), " "] : []),
       this.dates.heading(day),
     );
+    heading.normalize();
   }
 
   /** @param {HTMLElement} article One that the server rendered. */

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from livefeed import embedded
 from livefeed.settings import Settings
@@ -66,14 +66,14 @@ def test_lost_data_is_a_new_list(server: LiveServer, open_page: Open) -> None:
 def test_a_refused_stream_comes_back(server: LiveServer, context: BrowserContext, open_page: Open) -> None:
     """An answer that closes an EventSource for ever does not end the page's life: it makes a new one."""
     newsroom = Newsroom(server)
-    refused = []
+    refused: list[str] = []
 
-    def refuse(route: object) -> None:
+    def refuse(route: Route) -> None:
         if len(refused) < 2:
-            refused.append(1)
-            route.fulfill(status=503, body="busy")  # type: ignore[attr-defined]
+            refused.append("refused")
+            route.fulfill(status=503, body="busy")
         else:
-            route.continue_()  # type: ignore[attr-defined]
+            route.continue_()
 
     context.route("**/stream?*", refuse)
     page = open_page(server.url)
@@ -88,10 +88,10 @@ def test_a_silent_connection_is_given_up(server: LiveServer, context: BrowserCon
     newsroom = Newsroom(server)
     asked: list[str] = []
 
-    def stall(route: object) -> None:
+    def stall(route: Route) -> None:
         asked.append("stream")
         if len(asked) > 1:
-            route.continue_()  # type: ignore[attr-defined]
+            route.continue_()
 
     context.route("**/stream?*", stall)
     page = context.new_page()
@@ -121,9 +121,9 @@ def test_an_outdated_position_is_a_new_list(server: LiveServer, open_page: Open,
     snapshots: list[str] = []
     context.on("request", lambda request: snapshots.append(request.url) if "/api/items?" in request.url else None)
 
-    def forge(route: object) -> None:
-        url = route.request.url  # type: ignore[attr-defined]
-        route.continue_(url=re.sub(r"last_event_id=[^&]+", "last_event_id=1-deadbeef", url))  # type: ignore[attr-defined]
+    def forge(route: Route) -> None:
+        url = route.request.url
+        route.continue_(url=re.sub(r"last_event_id=[^&]+", "last_event_id=1-deadbeef", url))
 
     context.route("**/stream?*", forge)
     page = open_page(server.url)
@@ -135,11 +135,11 @@ def test_an_outdated_position_is_a_new_list(server: LiveServer, open_page: Open,
     assert len(snapshots) == 1
 
 
-def test_without_javascript_the_page_is_whole(server: LiveServer, chromium: object) -> None:
+def test_without_javascript_the_page_is_whole(server: LiveServer, chromium: Browser) -> None:
     """A reader without JavaScript has the items, and a link that refreshes them."""
     newsroom = Newsroom(server)
     newsroom.publish("Le pont rouvre", body="Dès midi.")
-    with chromium.new_context(java_script_enabled=False) as context:  # type: ignore[attr-defined]
+    with chromium.new_context(java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(server.url)
         expect(page.locator("article .item-headline")).to_have_text("Le pont rouvre")
