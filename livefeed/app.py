@@ -11,6 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
@@ -23,7 +24,9 @@ from livefeed.newsroom import api as newsroom_api
 from livefeed.newsroom.publishing import Publisher
 from livefeed.newsroom.tokens import Tokens
 from livefeed.outlets import api as outlets_api
-from livefeed.responses import error_response
+from livefeed.reader import pages
+from livefeed.reader.errors import error_page
+from livefeed.reader.headers import SecurityHeaders
 from livefeed.settings import Settings
 
 POOL_MAX = 50
@@ -42,12 +45,12 @@ def create(settings: Settings | None = None) -> Starlette:
         *health.ROUTES,
         *newsroom_api.routes(settings),
         *outlets_api.routes(settings),
+        *pages.routes(settings),
     ]
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         redis = connect(settings)
-        app.state.settings = settings
         app.state.feed = feed = Feed(redis, settings)
         app.state.tokens = Tokens(redis, settings.feed_name)
         app.state.publisher = Publisher(feed.log, settings)
@@ -61,8 +64,10 @@ def create(settings: Settings | None = None) -> Starlette:
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
+        middleware=[Middleware(SecurityHeaders, settings=settings)],
         exception_handlers={ApiError: _on_api_error, HTTPException: _on_http_error, Exception: _on_failure},
     )
+    app.state.settings = settings
     app.router.redirect_slashes = False  # "/stream/" is not "/stream": an EventSource must not be sent around
     return app
 
@@ -89,7 +94,7 @@ def connect(settings: Settings) -> Redis:
 
 async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101  (registered for it)
-    return error_response(error)
+    return error_page(request, error)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

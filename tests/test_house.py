@@ -22,7 +22,7 @@ FLOORS = (
 """Imports go down only. Rooms of one floor may use each other, but for the wings, which may not."""
 WINGS = ("newsroom", "reader", "outlets")
 
-PURE = ("item", "position", "sse", "text", "markdown", "filter")
+PURE = ("item", "position", "sse", "text", "markdown", "html_to_markdown", "filter")
 """Files of feed/ that do no I/O."""
 IMPURE = ("redis", "starlette", "uvicorn", "asyncio", "anyio", "socket", "threading")
 

@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 import structlog
@@ -153,6 +154,12 @@ class Hub:
         if self._arrival is not None:
             self._arrival.set_result(None)
             self._arrival = None
+
+    async def arrived(self, timeout_s: float, *others: asyncio.Future[Any]) -> None:
+        """Return when the next thing has arrived in the window, one of `others` is done, or the time is up."""
+        if self._arrival is None:
+            self._arrival = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._arrival, *others], timeout=max(timeout_s, 0), return_when=asyncio.FIRST_COMPLETED)
 
     def restart(self, reason: ResetReason) -> None:
         """The mirror was made anew: tell every reader by a reset, and go on from the new head.
@@ -385,10 +392,7 @@ class Hub:
                     next_tick += self._settings.tick_s
                     yield self.tick(cursor)
                 else:
-                    if self._arrival is None:
-                        self._arrival = asyncio.get_running_loop().create_future()
-                    timeout = max(next_tick - time.monotonic(), 0)
-                    await asyncio.wait([self._arrival, stop], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                    await self.arrived(next_tick - time.monotonic(), stop)
             yield sse.bye("restart", self.retry_ms())
         finally:
             stop.cancel()

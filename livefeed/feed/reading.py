@@ -35,6 +35,8 @@ SCANS_MAX = 10
 """Most such reads for one page: a filter that matches little gets a short page and a cursor rather than a long wait."""
 LOAD_S = 20.0
 """How long a start waits for its first look at the log, in seconds."""
+REACH_S = 1.0
+"""Longest wait of an answer for this process's own ears, in seconds; the publish itself is done by then."""
 RESTART_S = 0.1
 """Pause before a failed task of the feed starts again, in seconds: a bug that repeats must not eat the processor."""
 _DRIVING = ("thread", "tag", "rubric", "level", "language")
@@ -92,6 +94,15 @@ class Feed:
     def position(self) -> str:
         """The position at which this process's memory is true."""
         return str(self.mirror.position)
+
+    async def reached(self, position: Position) -> None:
+        """Return once this process has applied the log up to `position`, or is not live, at most `REACH_S`.
+
+        What a publish is answered with can then be read here at once.
+        """
+        deadline = time.monotonic() + REACH_S
+        while self.mirror.position.seq < position.seq and self.live and time.monotonic() < deadline:
+            await self.hub.arrived(REACH_S)
 
     async def snapshot(self, filter: Filter, limit: int, before: str | None = None) -> Snapshot:
         """A page of current items, newest first, below the cursor `before` (None: from the newest).

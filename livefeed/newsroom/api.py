@@ -12,6 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from livefeed.errors import BadRequest, Forbidden, Unauthorized
+from livefeed.feed.position import Position
+from livefeed.feed.reading import Feed
 from livefeed.newsroom.input import ChangeItem, Entry, NewItem, Pin, Withdrawal, decode
 from livefeed.newsroom.publishing import Published, Publisher, Request
 from livefeed.newsroom.tokens import Token, Tokens
@@ -62,12 +64,14 @@ class _Api:
     async def create(self, request: HttpRequest) -> Response:
         publisher, asked = await self._asked(request, "publish")
         published = await publisher.create(decode(asked.body, NewItem), asked)
-        return self._answer(published, status=201)
+        return await self._answer(request, published, status=201)
 
     async def change(self, request: HttpRequest) -> Response:
         publisher, asked = await self._asked(request, "publish")
         given = decode(asked.body, ChangeItem)
-        return self._answer(await publisher.change(request.path_params["id"], given, _based_on(request), asked))
+        return await self._answer(
+            request, await publisher.change(request.path_params["id"], given, _based_on(request), asked)
+        )
 
     async def withdraw(self, request: HttpRequest) -> Response:
         return await self._turn(request, lambda publisher: publisher.withdraw)
@@ -78,11 +82,15 @@ class _Api:
     async def pin(self, request: HttpRequest) -> Response:
         publisher, asked = await self._asked(request, "publish")
         given = decode(asked.body, Pin)
-        return self._answer(await publisher.pin(request.path_params["id"], given, _based_on(request), asked))
+        return await self._answer(
+            request, await publisher.pin(request.path_params["id"], given, _based_on(request), asked)
+        )
 
     async def upsert(self, request: HttpRequest) -> Response:
         publisher, asked = await self._asked(request, "publish")
         outcome, item, position = await publisher.upsert(decode(asked.body, Entry), asked)
+        if position is not None:
+            await _reached(request, position)
         answer = {**self._data(item), "outcome": outcome, "position": None if position is None else str(position)}
         return json_response(answer, 201 if outcome == "created" else 200)
 
@@ -93,7 +101,9 @@ class _Api:
     ) -> Response:
         publisher, asked = await self._asked(request, "withdraw", body_required=False)
         given = decode(asked.body, Withdrawal) if asked.body else Withdrawal()
-        return self._answer(await verb(publisher)(request.path_params["id"], given, _based_on(request), asked))
+        return await self._answer(
+            request, await verb(publisher)(request.path_params["id"], given, _based_on(request), asked)
+        )
 
     async def _asked(
         self, request: HttpRequest, scope: str, *, body_required: bool = True
@@ -109,7 +119,8 @@ class _Api:
         publisher: Publisher = request.app.state.publisher
         return publisher, Request(actor=token.name, scope=token.id, key=key, body=body)
 
-    def _answer(self, published: Published, status: int = 200) -> Response:
+    async def _answer(self, request: HttpRequest, published: Published, status: int = 200) -> Response:
+        await _reached(request, published.position)
         data = {**self._data(published.item), "position": str(published.position)}
         headers = {"location": data["url"], "etag": f'"{published.item.version}"'}
         return json_response(data, status, headers)
@@ -117,6 +128,12 @@ class _Api:
     def _data(self, item: Any) -> dict[str, Any]:
         url = self._settings.base_url + item.public().url
         return {"item": msgspec.to_builtins(item), "version": item.version, "url": url}
+
+
+async def _reached(request: HttpRequest, position: Position) -> None:
+    """Who is told of a publish can read it here at once."""
+    feed: Feed = request.app.state.feed
+    await feed.reached(position)
 
 
 def _based_on(request: HttpRequest) -> int | None:

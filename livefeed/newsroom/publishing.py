@@ -140,7 +140,7 @@ class Publisher:
                 # A guid's own item decides; an id alone may be another item's.
                 if before.guid != guid and entry.id != before.id:
                     raise Conflict(f"The id {id} belongs to another item.", field="id")
-                if before.source_digest == digest:
+                if before.source_digest == digest or _same(before, fields):
                     return Imported("unchanged", before, None)
                 _refuse_withdrawn(before)
                 updated_at = text.utc("updated_at", entry.updated_at) if entry.updated_at else now
@@ -280,6 +280,12 @@ def _required(fields: dict[str, Any]) -> None:
     for name in ("headline", "rubric"):
         if name not in fields:
             raise InvalidField(f"{name} is required.", field=name)
+
+
+def _same(item: Item, fields: dict[str, Any]) -> bool:
+    """Whether an item has these fields already; a body may be written otherwise and read the same."""
+    html = markdown.render(fields.get("body", ""))
+    return html == item.body_html and all(getattr(item, n) == value for n, value in fields.items() if n != "body")
 
 
 def _refuse_withdrawn(item: Item) -> None:
