@@ -40,7 +40,8 @@ export class Ticker {
     this.held = null;
     /** @type {string} Where the stream stood at its last reset. */
     this.resetAt = "";
-    this.fetches = 0;
+    /** Counts the reasons to fetch: a snapshot that was asked for before the last one is not used. */
+    this.resets = 0;
     this.news = 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.announcing = undefined;
@@ -53,9 +54,7 @@ export class Ticker {
       this.take(JSON.parse(/** @type {MessageEvent<string>} */ (event).data));
     });
     this.stream.addEventListener("reset", (event) => {
-      this.resetAt = /** @type {MessageEvent<string>} */ (event).lastEventId;
-      if (this.held) this.held = [];
-      else void this.refresh();
+      this.restartList(/** @type {MessageEvent<string>} */ (event).lastEventId);
     });
     this.schedule();
     this.stream.start();
@@ -64,10 +63,7 @@ export class Ticker {
   /** @param {ItemEvent} event */
   take(event) {
     if (!this.held) this.apply(event);
-    else if (this.held.push(event) > HELD_MAX) {
-      this.held = [];
-      this.resetAt = this.stream.position;
-    }
+    else if (this.held.push(event) > HELD_MAX) this.restartList(this.stream.position);
   }
 
   /** @param {ItemEvent} event */
@@ -131,10 +127,7 @@ export class Ticker {
     this.entries.set(item.id, { ...entry, element: fresh });
     element("empty").hidden = true;
     this.schedule();
-    if (this.entries.size > this.data.list_items_max && !this.held) {
-      this.resetAt = "";
-      void this.refresh();
-    }
+    if (this.entries.size > this.data.list_items_max) this.restartList("");
     return true;
   }
 
@@ -145,6 +138,18 @@ export class Ticker {
     entry.element.remove();
     if (!day?.querySelector("article")) day?.remove();
     element("empty").hidden = this.entries.size > 0;
+  }
+
+  /**
+   * The list is to be made anew from a snapshot that holds all up to a position; what follows is held until then.
+   *
+   * @param {string} position
+   */
+  restartList(position) {
+    this.resets++;
+    this.resetAt = position;
+    if (this.held) this.held = [];
+    else void this.refresh();
   }
 
   /** Replace the list by the snapshot, then apply what came meanwhile. Tries until it has one. */
@@ -164,22 +169,22 @@ export class Ticker {
     const query = new URLSearchParams(this.data.query);
     query.set("limit", String(this.data.page_items));
     if (this.data.before) query.set("before", this.data.before);
-    this.fetches++;
+    const { resets } = this;
     const response = await fetch(`/api/items?${query}`, { signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
     if (!response.ok) throw new Error(`snapshot: ${response.status}`);
     /** @type {{items: PublicItem[], position: string, next: string | null}} */
     const { items, position, next } = await response.json();
+    if (resets !== this.resets) return;
     const held = this.held ?? [];
     this.held = null;
     this.list(items);
     this.more = next !== null;
     this.linkOlder(next);
-    if (sequence(position) < sequence(this.resetAt)) {
-      // Another process, still behind the stream's, answered: only a stream from there on misses nothing.
-      this.stream.restart(position);
-      return;
-    }
     for (const event of held) this.apply(event);
+    if (!follows(position, this.resetAt)) {
+      // A process that is behind the stream's answered: only a stream from its position on misses nothing.
+      setTimeout(() => this.stream.restart(position), REFETCH_MIN_MS * (0.5 + Math.random()));
+    }
   }
 
   /** @param {PublicItem[]} items Newest first. */
@@ -304,10 +309,12 @@ function one(values, value) {
 }
 
 /**
- * The number in a position; 0 where there is none.
+ * Whether a position is at or after another of the same history.
  *
- * @param {string} position
+ * @param {string} position `seq-mark`
+ * @param {string} other "" comes before all.
  */
-function sequence(position) {
-  return Number(position.split("-")[0]) || 0;
+function follows(position, other) {
+  const [ours, theirs] = [position, other].map((text) => Number(text.split("-")[0]));
+  return other === "" || Number(ours) > Number(theirs) || position === other;
 }
