@@ -24,7 +24,7 @@ HELP_S = 0.4
 
 
 def test_help_comes_at_once() -> None:
-    """The server and the store's client are loaded only by the commands that need them; processor time, best of five."""
+    """The server is loaded only by the commands that need it; in processor time, the best of five."""
 
     def start() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
