@@ -26,7 +26,7 @@ from livefeed.newsroom.tokens import Tokens
 from livefeed.outlets import api as outlets_api
 from livefeed.reader import pages
 from livefeed.reader.errors import error_page
-from livefeed.reader.headers import SecurityHeaders, page_headers
+from livefeed.reader.headers import SecurityHeaders
 from livefeed.settings import Settings
 
 POOL_MAX = 50
@@ -113,8 +113,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 async def _on_failure(request: Request, error: Exception) -> Response:
     """A bug of ours; Starlette raises it again behind this answer, and the server logs it."""
     response = await _on_api_error(request, Internal("Something went wrong on our side; it has been logged."))
-    for name, value in page_headers(request.app.state.settings).items():
-        response.headers.setdefault(name, value)  # Starlette answers failures outside of our middleware
+    response.headers.setdefault("x-content-type-options", "nosniff")  # this is made outside of all middleware
     return response
 
 

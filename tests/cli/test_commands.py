@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -18,21 +17,6 @@ from livefeed.settings import table, variable
 from tests.cli.conftest import Run
 from tests.cli.scripted import always, scripted
 from tests.cli.scripted import json as answer
-
-HELP_S = 0.4
-"""A command that takes longer to say hello feels broken."""
-
-
-def test_help_comes_at_once() -> None:
-    """The server is loaded only by the commands that need it; in processor time, the best of five."""
-
-    def start() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "livefeed", "--help"], check=True, capture_output=True, timeout=30)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    assert min(start() for _ in range(5)) < HELP_S
 
 
 def test_publishing_does_not_load_the_server() -> None:
