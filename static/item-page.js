@@ -10,6 +10,8 @@ import { itemView, replaceItem } from "./item-view.js";
 import { LiveStream } from "./live-stream.js";
 import { element, pageData } from "./page-data.js";
 
+/** A page older than this, kept by the browser, asks for the item first: its stream would have far to go. */
+const FRESH_MS = 120_000;
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 15_000;
 
@@ -29,7 +31,7 @@ function filterOf(rubric) {
 function show(item) {
   version = item.version;
   replaceItem(element(`item-${id}`), itemView(item, data, dates, stream.now(), { page: true }));
-  document.title = `${item.headline} — ${document.title.split(" — ").at(-1)}`;
+  document.title = `${item.headline} — ${data.site}`;
   history.replaceState(null, "", new URL(item.url, location.href).pathname); // the slug follows; a stub has none
   if (item.language !== data.language) {
     location.reload(); // another language is another page: its words, and its direction
@@ -47,7 +49,8 @@ async function refresh() {
       const { item, position, error } = await response.json();
       if (response.ok) {
         if (item.version !== version) show(item);
-        if (filterOf(item.rubric) !== stream.query) stream.restart(position, filterOf(item.rubric));
+        if (!stream.source) stream.position = position;
+        else if (filterOf(item.rubric) !== stream.query) stream.restart(position, filterOf(item.rubric));
         return;
       }
       if (response.status === 410) {
@@ -70,4 +73,5 @@ stream.addEventListener("item", (event) => {
 });
 stream.addEventListener("reset", () => void refresh());
 showConnection(stream, data, dates);
+if (Date.now() - Date.parse(data.rendered_at) > FRESH_MS) await refresh();
 stream.start();

@@ -33,6 +33,7 @@
 
 /**
  * @typedef {object} PageData
+ * @property {string} site Name of the site.
  * @property {string} language
  * @property {string} edition Path of the language's ticker.
  * @property {string} zone IANA name of the site's time zone.
@@ -60,6 +61,7 @@
 
 /**
  * @typedef {object} ItemPageData
+ * @property {string} rendered_at
  * @property {{id: string, version: number, rubric: string, thread: string | null}} item
  */
 

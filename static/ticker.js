@@ -125,6 +125,7 @@ export class Ticker {
     if (!next && this.more) return false;
     if (this.data.before && (!sorted.length || next === sorted[0])) return false;
     const fresh = this.view(item);
+    fresh.classList.add("item-new");
     const feed = this.feed(this.dates.day(new Date(item.first_published_at)));
     feed.insertBefore(fresh, next?.element.parentElement === feed ? next.element : null);
     this.entries.set(item.id, { ...entry, element: fresh });

@@ -33,6 +33,7 @@ _TYPES = {
 }
 """What is served; other files beside them (the type checker's settings) are not."""
 _COLOR = re.compile(r"#[0-9a-fA-F]{3}(?:[0-9a-fA-F]{3})?")
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _SITE_SHEET = "site.css"
 
 
@@ -40,7 +41,7 @@ class Assets:
     """The static files, read once; a few dozen kilobytes."""
 
     def __init__(self, site: Site, directory: Path | None = None) -> None:
-        """:raises StartError: without the files, or when the site has a colour that is none."""
+        """:raises StartError: without the files, or when the site has a colour or a slug that is none."""
         directory = directory or _directory()
         self._files = {
             path.relative_to(directory).as_posix(): path.read_bytes()
@@ -96,6 +97,9 @@ def _directory() -> Path:
 
 def _site_sheet(site: Site) -> bytes:
     rules = [f":root{{--site-accent:{_color(site.accent)}}}"]
+    for rubric in site.rubrics:
+        if not _SLUG.fullmatch(rubric.slug):
+            raise StartError(f"LIVEFEED_SITE_FILE: {rubric.slug!r} is not a slug such as economie.")
     rules += [f".rubric-{rubric.slug}{{--rubric:{_color(rubric.color)}}}" for rubric in site.rubrics]
     return "\n".join(rules).encode()
 

@@ -18,7 +18,7 @@ class Page(msgspec.Struct, frozen=True):
     body: bytes
     etag: str
     expires: datetime
-    """When it changes by time alone: a new day, or the end of a pin."""
+    """Until when it may be used: a new day or the end of a pin changes it by time alone."""
 
 
 class PageCache:

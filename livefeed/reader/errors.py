@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from livefeed.errors import ApiError
+from livefeed.reader.headers import page_headers
 from livefeed.reader.messages import EDITIONS, messages
 from livefeed.reader.rendering import templates
 from livefeed.responses import error_response
@@ -25,7 +26,9 @@ def error_page(request: Request, error: ApiError) -> Response:
         body = templates(settings).render(
             "error.html", language, status=error.status, said=messages(language)[_said(error)], field=error.field
         )
-        response = HTMLResponse(body, error.status, {"cache-control": "no-store", **error.headers})
+        # With the pages' headers: the answer to a bug of ours is made outside of all middleware.
+        headers = {**page_headers(settings), "cache-control": "no-store", **error.headers}
+        response = HTMLResponse(body, error.status, headers)
     response.headers.append("vary", "Accept")
     return response
 

@@ -14,7 +14,7 @@ from livefeed.reader.rendering import templates
 from livefeed.settings import Settings
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'{sources}; style-src 'self'; font-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self' {import_map}; style-src 'self'; font-src 'self'; connect-src 'self'; "
     "img-src 'self' https: http:; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'self'; require-trusted-types-for 'script'; trusted-types livefeed"
 )
@@ -23,9 +23,15 @@ _POLICY = (
 _PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
-def content_security_policy(*sources: str) -> str:
-    """The pages' policy; `sources` are further script sources (hashes)."""
-    return _POLICY.format(sources="".join(f" {source}" for source in sources))
+def page_headers(settings: Settings) -> dict[str, str]:
+    """What every HTML answer carries; the one inline script that may run is the pages' import map, by its hash."""
+    return {
+        "content-security-policy": _POLICY.format(import_map=templates(settings).assets.script_source),
+        "referrer-policy": "strict-origin-when-cross-origin",
+        "permissions-policy": _PERMISSIONS,
+        "cross-origin-opener-policy": "same-origin",
+        "x-content-type-options": "nosniff",
+    }
 
 
 class SecurityHeaders:
@@ -33,12 +39,7 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self._for_html = {
-            "content-security-policy": content_security_policy(templates(settings).assets.script_source),
-            "referrer-policy": "strict-origin-when-cross-origin",
-            "permissions-policy": _PERMISSIONS,
-            "cross-origin-opener-policy": "same-origin",
-        }
+        self._for_html = page_headers(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

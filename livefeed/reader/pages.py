@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 from urllib.parse import unquote
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -19,12 +20,16 @@ from livefeed.feed.item import PublicItem
 from livefeed.feed.reading import Snapshot
 from livefeed.reader import ticker
 from livefeed.reader.cache import Page, PageCache
+from livefeed.reader.dates import iso
 from livefeed.reader.item_view import changes_at, view
 from livefeed.reader.messages import EDITIONS
 from livefeed.reader.rendering import templates
 from livefeed.responses import matches, not_modified, weak_etag
 from livefeed.settings import Settings
 
+ITEM_KEPT = timedelta(minutes=1)
+"""How long an item's rendered page is kept: its readers' streams start at the position in it, and must not have far
+to go. The ETag outlives it, as it does not depend on the position."""
 _CACHING = {"cache-control": "no-cache"}
 
 
@@ -111,12 +116,14 @@ class _Pages:
             return _redirect(item.url, request)
         now = self._now()
         live = source.live
-        key = (item.id, item.version, live)
+        key = (msgspec.json.encode(item), live)
         page = self._cache.get(key, now)
         if page is None:
-            expires = changes_at(item, now) or datetime.max.replace(tzinfo=now.tzinfo)
+            end = changes_at(item, now)
+            etag = weak_etag(*key, self._templates.build, end)
+            kept_until = now + ITEM_KEPT
             body = self._render(item, position, live, now)
-            page = self._cache.put(key, Page(body, weak_etag(*key, self._templates.build, expires), expires))
+            page = self._cache.put(key, Page(body, etag, min(end, kept_until) if end else kept_until))
         return _answer(request, page, 410 if item.status == "withdrawn" else 200)
 
     def _render(self, item: PublicItem, position: str, live: bool, now: datetime) -> bytes:
@@ -124,6 +131,7 @@ class _Pages:
         data = {
             **self._templates.for_browser(language, now),
             "position": position,
+            "rendered_at": iso(now),
             "item": {"id": item.id, "version": item.version, "rubric": item.rubric, "thread": item.thread},
         }
         shown = view(item, language, self._templates.dates[language], self._settings.site, now)

@@ -51,6 +51,7 @@ class Templates:
         """What the browser's side of every live page needs."""
         dates = self.dates[language]
         return {
+            "site": self.settings.site.name,
             "language": language,
             "edition": EDITIONS[language],
             "zone": self.settings.time_zone,

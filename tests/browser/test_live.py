@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -199,6 +200,24 @@ def test_the_item_page_is_live(newsroom: Newsroom, open_page: Open, tag: str) ->
     assert page.url.endswith(f"/i/{answer['item']['id']}")
     page.locator(".back a").click()
     expect(page.locator("h1")).to_have_text("En continu")
+
+
+def test_an_item_page_out_of_the_cache_asks_first(newsroom: Newsroom, open_page: Open, tag: str) -> None:
+    """A page that the browser kept for long shows what the item is now, without reading all that happened since."""
+    answer = newsroom.publish("Le pont rouvre", tags=[tag])
+    page = open_page(f"{newsroom.server.url}/?tag={tag}")
+
+    def aged(route: Route) -> None:
+        response = route.fetch()
+        body = re.sub(r'"rendered_at": "\d{4}', '"rendered_at": "2020', response.text())
+        newsroom.change(answer, headline="Le pont rouvre à midi")
+        route.fulfill(response=response, body=body)
+
+    page.context.route("**/i/*/*", aged, times=1)
+    with page.expect_request("**/api/items/*"):
+        page.locator(".item-headline a").click()
+    expect(page.locator("h1")).to_have_text("Le pont rouvre à midi")
+    expect(page.locator("#connection[data-state=live]")).to_be_visible()
 
 
 def test_the_connection_is_told_to_the_second(page: Page, newsroom: Newsroom) -> None:

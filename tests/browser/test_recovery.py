@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from livefeed import embedded
 from livefeed.settings import Settings
 from tests.browser.newsroom import Newsroom
-from tests.servers import LiveServer, serving
+from tests.servers import LiveServer, serving, store_pid
 
 Open = Callable[[str], Page]
 
@@ -81,6 +83,19 @@ def test_a_refused_stream_comes_back(server: LiveServer, context: BrowserContext
 
     expect(page.locator("article .item-headline")).to_have_text("malgré tout")
     assert len(refused) == 2
+
+
+def test_a_deaf_server_is_told(server: LiveServer, open_page: Open) -> None:
+    """While the server is not sure to hear the log, the page says so; then it is live again."""
+    page = open_page(server.url)
+    store = store_pid(server.data_dir)
+    os.kill(store, signal.SIGSTOP)
+    try:
+        expect(page.locator("#connection[data-state=stale]")).to_contain_text("Direct interrompu · à jour à ")
+    finally:
+        os.kill(store, signal.SIGCONT)
+
+    expect(page.locator("#connection[data-state=live]")).to_be_visible()
 
 
 def test_a_silent_connection_is_given_up(server: LiveServer, context: BrowserContext) -> None:

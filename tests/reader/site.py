@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from livefeed.errors import ApiError, NotFound, Unavailable
+from livefeed.errors import ApiError, Internal, NotFound, Unavailable
 from livefeed.feed import item as items
 from livefeed.feed import markdown
 from livefeed.feed.filter import Filter
@@ -78,7 +78,7 @@ class Site:
         self.app = Starlette(
             routes=pages.routes(self.settings, lambda: self.now),
             middleware=[Middleware(SecurityHeaders, settings=self.settings)],
-            exception_handlers={ApiError: _answer, HTTPException: _nothing_there},
+            exception_handlers={ApiError: _answer, HTTPException: _nothing_there, Exception: _failed},
         )
         self.app.router.redirect_slashes = False
         self.app.state.settings = self.settings
@@ -120,7 +120,7 @@ class Site:
 async def opened(settings: Settings | None = None) -> AsyncIterator[Site]:
     """A site whose pages can be asked for."""
     site = Site(settings)
-    transport = httpx.ASGITransport(site.app)
+    transport = httpx.ASGITransport(site.app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://news.example") as site.client:
         yield site
 
@@ -132,6 +132,10 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 async def _nothing_there(request: Request, error: Exception) -> Response:
     return error_page(request, NotFound("There is nothing here."))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return error_page(request, Internal("Something went wrong."))
 
 
 assert items.is_id(f"{1:018}")

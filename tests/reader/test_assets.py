@@ -76,6 +76,12 @@ def test_a_colour_that_is_none_stops_the_start(color: str) -> None:
         Assets(SiteSettings(accent=color))
 
 
+def test_a_slug_that_is_none_stops_the_start() -> None:
+    """A rubric's slug becomes a class name: it is a slug, or the site does not start."""
+    with pytest.raises(StartError, match="slug"):
+        Assets(SiteSettings(rubrics=(Rubric(slug="a{}", name={"fr": "A"}),)))
+
+
 def test_an_incomplete_installation_stops_the_start(tmp_path: Path) -> None:
     """Without static files there is no server with broken pages."""
     with pytest.raises(StartError, match="static files"):

@@ -25,6 +25,22 @@ async def test_pages_are_kept_to_their_own_scripts(site: Site, path: str) -> Non
     assert response.headers["permissions-policy"]
 
 
+async def test_a_bug_of_ours_is_a_safe_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to a failure, which no middleware sees, carries the same headers."""
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(site.source, "snapshot", broken)
+    response = await site.get("/")
+
+    assert response.status_code == 500
+    assert "de notre côté" in response.text
+    assert (
+        response.headers["content-security-policy"] == (await site.get("/nothing")).headers["content-security-policy"]
+    )
+
+
 async def test_the_import_map_is_the_only_inline_script(site: Site) -> None:
     """The policy allows exactly the page's import map, by its hash; the other inline element is data."""
     response = await site.get("/")

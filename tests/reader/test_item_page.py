@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from livefeed.feed.item import Correction
+from livefeed.reader import pages
 from tests.reader.reading_html import parse
 from tests.reader.site import NOON, Site
 
@@ -83,6 +84,17 @@ async def test_restoring_brings_it_back(site: Site) -> None:
     site.change(withdrawn, status="published")
 
     assert parse(await site.page(item.public().url)).one("h1").text == "Une info vraie"
+
+
+async def test_a_page_is_rendered_once_a_minute(site: Site) -> None:
+    """However many read an item it is rendered once, but its stream never starts far back."""
+    item = site.publish("Une info")
+    first = await site.page(item.public().url)
+    site.publish("Une autre")
+    assert await site.page(item.public().url) == first
+    site.now += pages.ITEM_KEPT
+
+    assert site.source.position in await site.page(item.public().url)
 
 
 async def test_nothing_changed_is_304(site: Site) -> None:
