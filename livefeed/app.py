@@ -112,7 +112,9 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 async def _on_failure(request: Request, error: Exception) -> Response:
     """A bug of ours; Starlette raises it again behind this answer, and the server logs it."""
-    return await _on_api_error(request, Internal("Something went wrong on our side; it has been logged."))
+    response = await _on_api_error(request, Internal("Something went wrong on our side; it has been logged."))
+    response.headers.setdefault("x-content-type-options", "nosniff")  # this is made outside of all middleware
+    return response
 
 
 def _methods(request: Request) -> set[str]:

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,20 +17,6 @@ from livefeed.settings import table, variable
 from tests.cli.conftest import Run
 from tests.cli.scripted import always, scripted
 from tests.cli.scripted import json as answer
-
-HELP_S = 0.4
-"""A command that takes longer to say hello feels broken."""
-
-
-def test_help_comes_at_once() -> None:
-    """The server and the store's client are loaded only by the commands that need them; best of five."""
-
-    def start() -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "livefeed", "--help"], check=True, capture_output=True, timeout=30)
-        return time.perf_counter() - began
-
-    assert min(start() for _ in range(5)) < HELP_S
 
 
 def test_publishing_does_not_load_the_server() -> None:
