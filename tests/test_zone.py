@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from livefeed.reader.zone import offsets, site_zone
+from livefeed.zone import offsets, site_zone
 
 
 @pytest.fixture
