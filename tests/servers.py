@@ -63,9 +63,12 @@ def command(pid: int) -> str:
 
 
 def store_pid(data_dir: Path) -> int:
-    """The embedded server of a data directory."""
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return next(pid for pid in pids if "valkey-server" in command(pid) and str(data_dir) in command(pid))
+    """The embedded server of a data directory: the process that works in its store."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cwd").readlink() == data_dir / "store":
+                return int(entry.name)
+    raise AssertionError(f"no store runs in {data_dir}")
 
 
 def fetch(url: str, timeout_s: float = 5.0) -> tuple[int, bytes]:
