@@ -32,7 +32,8 @@ from typing import Any, Literal
 
 import msgspec
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from livefeed.errors import ApiError, HeadTooLarge, TooSlow
 from livefeed.settings import Settings
@@ -93,7 +94,7 @@ class Pace:
     def _look(self, connection: PacedProtocol, now: float) -> None:
         """Cut a connection that is overdue."""
         if self._is_slow_reader(connection, now):
-            self._cut("downloads", connection.transport.abort)
+            self._cut("downloads", connection.abort)
         elif connection.transport.is_closing() or connection.phase == "quiet":
             return
         elif connection.phase == "head":
@@ -105,7 +106,7 @@ class Pace:
                 self._cut("heads", connection.end_head)
         elif connection.phase == "rest":
             if now - connection.since > REST_S:
-                self._cut("rests", connection.transport.abort)
+                self._cut("rests", connection.abort)
         elif connection.cycle.response_complete:
             connection.phase, connection.since = "rest", now
         elif connection.flow.read_paused or connection.cycle.waiting_for_100_continue:
@@ -137,7 +138,7 @@ class Pace:
             return
         others = [c for c in itertools.islice(self.connections, ROOM_LOOK) if c is not newcomer and c.may_go]
         loser = min(others, key=lambda c: (c.phase != "quiet", c.since), default=newcomer)
-        self._cut("room", loser.transport.abort)
+        self._cut("room", loser.abort)
 
     def _cut(self, what: str, cut: Callable[[], object]) -> None:
         self.counts[what] += 1
@@ -153,7 +154,8 @@ class Pace:
 class PacedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which notes what the sweep has to know."""
 
-    pace: Pace | None = None
+    running: RequestResponseCycle | None = None
+    """The request that is being answered; uvicorn knows the last one that was read, which may be waiting behind it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """A connection begins, and with it its first head."""
@@ -183,7 +185,7 @@ class PacedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.phase == "head" and self.received > HEAD_MAX_BYTES and not self.transport.is_closing():
             if self.answering:
-                self.transport.abort()
+                self.abort()
             else:
                 self._refuse(_HEAD_TOO_LARGE)
 
@@ -212,7 +214,30 @@ class PacedProtocol(HttpToolsProtocol):
         self.phase = "quiet"
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
+
     # Ends
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Also the request that is being answered while others wait behind it hears that its client has gone.
+
+        uvicorn tells the last one only; the other would go on and write into a closed connection, which is an error.
+        """
+        self.gone()
+        super().connection_lost(exc)
+
+    def gone(self) -> None:
+        """Tell the request that is being answered that there is nobody to answer."""
+        if self.running is not None and not self.running.response_complete:
+            self.running.disconnected = True
+            self.running.message_event.set()
+
+    def abort(self) -> None:
+        """Cut the connection; what the application sends in this very turn is dropped."""
+        self.gone()
+        self.transport.abort()
 
     @property
     def answering(self) -> bool:
@@ -234,11 +259,10 @@ class PacedProtocol(HttpToolsProtocol):
     def end_body(self) -> None:
         """The body is overdue: 408 where that is the next answer; the application is told that its client has gone."""
         if self.cycle.response_started or self.pipeline:
-            self.transport.abort()
+            self.abort()
             return
-        self.cycle.disconnected = True
         self._refuse(_TOO_SLOW)
-        self.cycle.message_event.set()
+        self.gone()
 
     def _refuse(self, answer: tuple[bytes, bytes]) -> None:
         head, rest = answer
