@@ -12,6 +12,14 @@ import pytest
 from livefeed.zone import offsets, site_zone
 
 
+@pytest.fixture(autouse=True)
+def _asked_anew() -> Iterator[None]:
+    """Each test has databases of its own."""
+    site_zone.cache_clear()
+    yield
+    site_zone.cache_clear()
+
+
 @pytest.fixture
 def old_database(tmp_path: Path) -> Iterator[Path]:
     """A system whose zone database says that it is from 2016, and has Casablanca where London is."""
