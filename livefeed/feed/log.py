@@ -126,6 +126,7 @@ class Log:
         self.redis = redis
         self.keys = Keys(settings.feed_name)
         self._settings = settings
+        self._receipt_s = settings.receipt_hours * 3600
         self._sync_ms = max(1, int(settings.redis_timeout_s * SYNC_SHARE * 1000))
         self._publish = redis.register_script(_source("publish"))
         self._read = redis.register_script(_source("read"))
@@ -133,12 +134,20 @@ class Log:
         self._page = redis.register_script(_source("page"))
 
     async def publish(
-        self, item: Item, before: Item | None, *, receipt_key: str, request_hash: str, backfill: bool = False
+        self,
+        item: Item,
+        before: Item | None,
+        *,
+        receipt_key: str,
+        request_hash: str,
+        receipt_s: int | None = None,
+        backfill: bool = False,
     ) -> Receipt:
         """Make `item` the newest version, one event of the log and one message: all or nothing.
 
         `before` is the version that the change is based on, None for a new item. A request with the same receipt key
-        and hash gets the first one's receipt and changes nothing.
+        and hash gets the first one's receipt and changes nothing; it is kept for `receipt_s`, None for
+        `receipt_hours`.
 
         :raises StaleVersion: the item has moved on; carries its version.
         :raises KeyReused: the receipt key came before with another hash.
@@ -175,7 +184,7 @@ class Log:
                 msgspec.json.encode(facets),
                 msgspec.json.encode(event),
                 request_hash,
-                self._settings.receipt_hours * 3600,
+                receipt_s or self._receipt_s,
                 item.guid or "",
                 "1" if item.status == "withdrawn" else "0",
                 len(leaves),
@@ -202,7 +211,7 @@ class Log:
         :raises KeyReused: the key came before with another hash.
         """
         # Touched, not only read: the sync of this write covers the one of the receipt, which may have gone unconfirmed.
-        touch = ("GETEX", receipt_key, "EX", self._settings.receipt_hours * 3600)
+        touch = ("GETEX", receipt_key, "EX", self._receipt_s)
         stored: bytes | None = await self._ask(self._synced(*touch))
         if stored is None:
             return None

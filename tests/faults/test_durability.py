@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from livefeed.embedded import EmbeddedServer
 from livefeed.feed.store import connect, weakness
+from livefeed.newsroom.publishing import OWN_RECEIPT_S
 from livefeed.server import check_store
 from livefeed.settings import Settings
 from tests.faults.stores import Store
@@ -258,6 +259,21 @@ async def test_a_full_disk_of_the_embedded_store(own: Settings, small_disk: Path
             await reader.until(lambda r: len(r.items) == 2)
             assert reader.seqs == [1, 2]
             assert reader.of("reset") == []
+
+
+async def test_receipts_live_as_long_as_somebody_may_ask(own: Settings, tmp_path: Path) -> None:
+    """A client's key is remembered for its hours; the receipt of a request without a key for minutes only."""
+    with Store.valkey(tmp_path / "store") as store:
+        async with served_on(own, store) as (served, admin):
+
+            async def left() -> list[int]:
+                return [await admin.ttl(key) async for key in admin.scan_iter(match="*receipt*")]
+
+            await served.publish("Sans clé")
+            assert [0 < seconds <= OWN_RECEIPT_S for seconds in await left()] == [True]
+            await ask(served)
+            await ask(served)  # touches the receipt, and must not shorten it
+            assert max(await left()) > own.receipt_hours * 3600 - 60
 
 
 @pytest.fixture
