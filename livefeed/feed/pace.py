@@ -48,6 +48,11 @@ REST_S = 5.0
 """How long the rest of a body that was answered already is read, so that the client gets to see its answer."""
 HEAD_MAX_BYTES = 32_768
 """Most bytes of a head, beyond what one read of the socket brings: browsers and proxies stay below 16 KB."""
+WIRE_SHARE = 9
+"""Most bytes on the wire for one of the body: one-byte chunks take six. What is beyond that are trailers, which would
+be kept without a bound."""
+PIPELINE_MAX = 100
+"""Most requests of one connection that wait behind another: one read of the socket may bring thousands."""
 ROOM_LOOK = 100
 """Connections looked at for the one to close when there are too many."""
 LOG_S = 10.0
@@ -163,8 +168,10 @@ class PacedProtocol(HttpToolsProtocol):
         self.phase: Phase = "head"
         self.since = self.loop.time()
         """When the phase began."""
+        self.wire = 0
+        """Bytes of the phase, but for those that came together with its beginning."""
         self.received = 0
-        """Bytes of the head that did not come with its first ones, or of the body."""
+        """Bytes of the body."""
         self.reading_since: float | None = None
         """Since when bytes have been waiting for the client."""
         self.reading_from = 0
@@ -180,29 +187,31 @@ class PacedProtocol(HttpToolsProtocol):
         self.silent = False
         if self.phase == "quiet":
             self._begin()
-        if self.phase == "head":
-            self.received += len(data)
+        self.wire += len(data)
         super().data_received(data)
-        if self.phase == "head" and self.received > HEAD_MAX_BYTES and not self.transport.is_closing():
-            if self.answering:
-                self.abort()
-            else:
+        if self.wire > HEAD_MAX_BYTES and self.phase != "quiet" and not self.transport.is_closing():
+            if self.phase == "head" and not self.answering:
                 self._refuse(_HEAD_TOO_LARGE)
+            elif self.wire > HEAD_MAX_BYTES + WIRE_SHARE * self.received:
+                self.abort()
 
     def on_message_begin(self) -> None:
         """A request's first line begins; pipelined ones come within the same bytes."""
         if self.phase == "quiet":
             self._begin()
-        self.received = 0
+        self.wire = self.received = 0
         super().on_message_begin()
 
     def _begin(self) -> None:
-        self.phase, self.since, self.received = "head", self.loop.time(), 0
+        self.phase, self.since, self.wire = "head", self.loop.time(), 0
 
     def on_headers_complete(self) -> None:
         """The head is read."""
-        self.phase, self.since, self.received = "body", self.loop.time(), 0
-        super().on_headers_complete()
+        self.phase, self.since, self.wire = "body", self.loop.time(), 0
+        if len(self.pipeline) < PIPELINE_MAX:
+            super().on_headers_complete()
+        elif not self.transport.is_closing():
+            self.abort()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -247,7 +256,9 @@ class PacedProtocol(HttpToolsProtocol):
     @property
     def may_go(self) -> bool:
         """Whether nothing is lost with this connection: it is idle, or has not told what it wants."""
-        return self.phase in ("head", "quiet") and not self.answering and not self.transport.is_closing()
+        if self.phase in ("body", "rest") or self.answering or self.transport.is_closing():
+            return False
+        return not self.transport.get_write_buffer_size()
 
     def end_head(self) -> None:
         """The head is overdue: 408, or nothing to one that never said a word."""

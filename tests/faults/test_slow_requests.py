@@ -147,6 +147,34 @@ async def test_an_endless_head_is_refused_before_it_fills_memory(settings: Setti
         await until(lambda: plain(served) == 0, "their end")
 
 
+async def test_endless_trailers_are_cut_before_they_fill_memory(settings: Settings) -> None:
+    """What comes behind a chunked body has a bound too, while a body in one-byte chunks passes."""
+    async with serving(settings) as served, connected(served, 2) as (one, other):
+        served.app.router.routes.insert(0, Route("/patient", _patient, methods=["POST"]))
+        head = b"POST /patient HTTP/1.1\r\nHost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        other.writer.write(head)
+        for _ in range(100):
+            other.writer.write(b"1\r\nx\r\n" * 400)
+            await asyncio.sleep(0)
+        other.writer.write(b"0\r\n\r\n")
+        assert await asyncio.wait_for(_response(other.reader), 5) == b"40000 bytes"
+        await one.say(head + b"1\r\nx\r\n0\r\n", b"X-short: a\r\n" * 1_000)
+        assert one.answer == b""
+        await until(lambda: not served.server.server_state.tasks, "the end of the requests")
+
+
+async def test_thousands_of_requests_in_one_write_are_not_all_kept(
+    settings: Settings, errors: pytest.LogCaptureFixture
+) -> None:
+    """A connection that pipelines without measure is cut; nothing of it is left, and others are served."""
+    async with serving(settings) as served, connected(served) as (one,):
+        await asyncio.wait_for(one.say(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 8_000), 5)
+        await until(lambda: plain(served) == 0, "its end")
+        await until(lambda: not served.server.server_state.tasks, "the end of its requests")
+        assert (await served.client.get("/readyz")).status_code == 200
+    assert not errors.records
+
+
 @pytest.mark.parametrize("path", ["/api/items", "/patient"], ids=["a route", "a body that is waited for"])
 @pytest.mark.parametrize("framing", ["content-length: 4096", "transfer-encoding: chunked"])
 async def test_a_body_that_trickles_is_cut(
