@@ -23,8 +23,8 @@ async def readyz(request: Request) -> Response:
     feed: Feed = request.app.state.feed
     if feed.hub.draining:
         raise Unavailable("This process is stopping.")
-    if not feed.live:
-        raise Unavailable(f"An event published now would not arrive: {feed.listener.why_not_live}.")
+    if reason := feed.why_not_live:
+        raise Unavailable(f"An event published now would not arrive: {reason}.")
     return json_response({"status": "ready", "position": feed.position, "streams": feed.hub.streams}, headers=_UNCACHED)
 
 
