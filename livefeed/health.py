@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -25,7 +27,10 @@ async def readyz(request: Request) -> Response:
         raise Unavailable("This process is stopping.")
     if reason := feed.why_not_live:
         raise Unavailable(f"An event published now would not arrive: {reason}.")
-    return json_response({"status": "ready", "position": feed.position, "streams": feed.hub.streams}, headers=_UNCACHED)
+    return json_response(
+        {"status": "ready", "position": feed.position, "streams": feed.hub.streams, "process": os.getpid()},
+        headers=_UNCACHED,
+    )
 
 
 ROUTES = [Route("/livez", livez), Route("/readyz", readyz)]

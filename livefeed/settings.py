@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from livefeed.errors import StartError
+from livefeed.zone import site_zone
 
 LANGUAGES = ("fr", "ar", "en")
 """The site's languages, the default one first."""
@@ -136,8 +137,8 @@ class Settings:
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
-        """The site's time zone."""
-        return zoneinfo.ZoneInfo(self.time_zone)
+        """The site's time zone, by the newest database at hand."""
+        return site_zone(self.time_zone)
 
     @property
     def base_url(self) -> str:
@@ -177,7 +178,7 @@ class Settings:
         :raises StartError: naming the variable.
         """
         try:
-            zoneinfo.ZoneInfo(self.time_zone)
+            site_zone(self.time_zone)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError):
             raise StartError(
                 f"LIVEFEED_TIME_ZONE: {self.time_zone!r} is not a zone of the IANA database, such as Africa/Casablanca."

@@ -70,7 +70,7 @@ export class Ticker {
   apply(event) {
     const known = this.entries.get(event.id);
     if (known && known.version >= event.version) return;
-    if (!this.wanted(event, known !== undefined)) {
+    if (!this.wanted(event)) {
       if (known) this.drop(known);
       return;
     }
@@ -79,19 +79,19 @@ export class Ticker {
   }
 
   /**
-   * Whether an item belongs on this page. A stub has neither tags nor level: where it stands, it stays.
+   * Whether an item belongs on this page. A stub has lost its tags and level; that the stream sent it tells that they
+   * matched.
    *
    * @param {PublicItem} item
-   * @param {boolean} known
    */
-  wanted(item, known) {
+  wanted(item) {
     const { rubric, language, thread, tag, level } = this.data.filter;
     const stub = item.status === "withdrawn";
     return (
       one(rubric, item.rubric) &&
       one(language, item.language) &&
       one(thread, item.thread ?? "") &&
-      (stub ? known || (!level.length && !tag.length) : one(level, item.level)) &&
+      (stub || one(level, item.level)) &&
       (stub || !tag.length || item.tags.some((value) => tag.includes(value)))
     );
   }

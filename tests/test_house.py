@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "livefeed"
 
 FLOORS = (
-    ("errors", "settings"),
+    ("errors", "zone", "settings"),
     ("feed",),
     ("responses",),
     ("newsroom", "reader", "outlets"),

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from livefeed.errors import BadRequest, StartError
+from livefeed.errors import BadRequest, StartError, Unavailable
 from livefeed.feed import tasks
 from livefeed.feed.filter import PARAMETERS, Filter
 from livefeed.feed.hub import Hub
@@ -145,9 +145,14 @@ class Feed:
         :raises Unavailable: the item is not in memory, and the store cannot be reached.
         """
         known = self.mirror.board.item(id)
-        if known is not None or self.mirror.board.complete:
+        if known is not None:
             return known
-        item = await self.log.item(id)
+        try:  # also from a complete board: another process may have published it a moment ago
+            item = await self.log.item(id)
+        except Unavailable:
+            if self.mirror.board.complete:
+                return None
+            raise
         return item.public() if item is not None and item.is_public else None
 
     async def _from_store(self, filter: Filter, limit: int, below: str) -> Snapshot:

@@ -11,9 +11,9 @@ from livefeed.feed.item import direction
 from livefeed.reader.assets import Assets
 from livefeed.reader.dates import Dates
 from livefeed.reader.messages import EDITIONS, NAMES, messages
-from livefeed.reader.zone import offsets, site_zone
 from livefeed.responses import build_id
 from livefeed.settings import LANGUAGES, Settings
+from livefeed.zone import offsets
 
 
 class Templates:
@@ -24,7 +24,7 @@ class Templates:
         self.assets = Assets(settings.site)
         self.build = f"{build_id(settings)} {self.assets.digest}"
         """Changes with the program, the static files and the settings that pages show."""
-        self.zone = site_zone(settings.time_zone)
+        self.zone = settings.zone
         self.dates = {language: Dates(language, self.zone) for language in LANGUAGES}
         self._offsets: tuple[date | None, list[tuple[int, int]]] = (None, [])
         """Found once a day: it takes milliseconds."""

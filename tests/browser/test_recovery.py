@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -83,6 +85,55 @@ def test_a_refused_stream_comes_back(server: LiveServer, context: BrowserContext
 
     expect(page.locator("article .item-headline")).to_have_text("malgré tout")
     assert len(refused) == 2
+
+
+def test_an_open_page_is_the_page(tmp_path: Path, context: BrowserContext, open_page: Open) -> None:
+    """After any mix of changes, with two workers and a restart amid them, an open page is what a new one would be."""
+    chance = random.Random(20)  # noqa: S311  (a day of news, the same each time)
+    quick = {"LIVEFEED_TICK_S": "1", "LIVEFEED_RETRY_MIN_MS": "100", "LIVEFEED_RETRY_MAX_MS": "300"}
+    env = {**quick, "LIVEFEED_DRAIN_S": "0.2", "LIVEFEED_WORKERS": "2"}
+    with serving(tmp_path / "var", env=env) as server:
+        newsroom = Newsroom(server)
+        pages = [open_page(f"{server.url}{path}") for path in ("/", "/?rubric=sport", "/?level=urgent&tag=a")]
+        answers = [newsroom.publish(f"info {number}", tags=["a"]) for number in range(5)]
+        for step in range(60):
+            if step == 30:
+                server.terminate()
+                server.start()
+            answers = _something_happens(newsroom, chance, step, answers)
+        newsroom.publish("la dernière", rubric="sport", level="urgent", tags=["a"])
+
+        for page in pages:
+            expect(page.locator("article").first).to_contain_text("la dernière")
+            fresh = context.new_page()
+            fresh.goto(page.url)
+            shown, sent = (_list(found) for found in (page, fresh))
+            assert shown == sent
+
+
+def _something_happens(
+    newsroom: Newsroom, chance: random.Random, step: int, answers: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """One more change of a newsroom's day; the newest answer of each item afterwards."""
+    at = chance.randrange(len(answers))
+    answer = answers[at]
+    withdrawn = answer["item"]["status"] == "withdrawn"
+    if withdrawn:
+        answers[at] = newsroom.restore(answer)
+    elif step % 3 == 0 and len(answers) < 25:
+        fields = {"rubric": chance.choice(["sport", "monde"]), "level": chance.choice(["normal", "urgent"])}
+        answers.append(newsroom.publish(f"pas {step}", tags=[chance.choice("ab")], **fields))
+    elif step % 3 == 1:
+        answers[at] = newsroom.withdraw(answer)
+    else:
+        level, rubric = chance.choice(["normal", "urgent"]), chance.choice(["sport", "monde"])
+        answers[at] = newsroom.correct(answer, f"note {step}", level=level, rubric=rubric)
+    return answers
+
+
+def _list(page: Page) -> str:
+    html = page.locator("#days").evaluate("(days) => days.outerHTML")
+    return str(html).replace(" item-new", "")
 
 
 def test_a_deaf_server_is_told(server: LiveServer, open_page: Open) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livefeed.reader.dates import Dates, iso
-from livefeed.reader.zone import site_zone
+from livefeed.zone import site_zone
 
 CASABLANCA = site_zone("Africa/Casablanca")
 AUGUST = datetime(2024, 8, 8, 12, 55, tzinfo=UTC)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zoneinfo
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -19,6 +20,7 @@ OFFSETS_DAYS = 400
 """How far back and ahead pages carry offsets: beyond what an open page meets, Ramadan of the next year included."""
 
 
+@cache
 def site_zone(name: str) -> ZoneInfo:
     """The zone `name` of the newer database: the system's or the package's.
 

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from livefeed.reader.zone import offsets, site_zone
+from livefeed.zone import offsets, site_zone
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew() -> Iterator[None]:
+    """Each test has databases of its own."""
+    site_zone.cache_clear()
+    yield
+    site_zone.cache_clear()
 
 
 @pytest.fixture
