@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
+from redis.driver_info import DriverInfo
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -16,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
-from livefeed import health
+from livefeed import health, metrics
 from livefeed.errors import ApiError, BadRequest, Internal, NotFound, StartError, WrongMethod
 from livefeed.feed.reading import Feed
 from livefeed.feed.stream import stream
@@ -43,10 +45,13 @@ def create(settings: Settings | None = None) -> Starlette:
     routes: list[BaseRoute] = [
         Route("/stream", stream, methods=["GET", "HEAD", "OPTIONS"]),
         *health.ROUTES,
+        *metrics.ROUTES,
         *newsroom_api.routes(settings),
         *outlets_api.routes(settings),
         *pages.routes(settings),
     ]
+
+    requests: Counter[tuple[str, int]] = Counter()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -56,15 +61,21 @@ def create(settings: Settings | None = None) -> Starlette:
         app.state.publisher = Publisher(feed.log, settings)
         try:
             await feed.start()
-            yield
-            await feed.stop()
+            app.state.reporter = reporter = metrics.Reporter(feed, requests)
+            async with reporter.reporting():
+                feed.supervise("report", reporter.run)
+                yield
+                await feed.stop()
         finally:
             await redis.aclose()
 
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(SecurityHeaders, settings=settings)],
+        middleware=[
+            Middleware(metrics.Counted, requests=requests, routes=routes),
+            Middleware(SecurityHeaders, settings=settings),
+        ],
         exception_handlers={ApiError: _on_api_error, HTTPException: _on_http_error, Exception: _on_failure},
     )
     app.state.settings = settings
@@ -82,6 +93,7 @@ def connect(settings: Settings) -> Redis:
         "socket_connect_timeout": settings.redis_timeout_s,
         "retry": _RETRY,
         "client_name": "livefeed",
+        "driver_info": DriverInfo(),  # made once: for each connection redis-py would look its own version up on disk
     }
     try:
         pool = BlockingConnectionPool.from_url(

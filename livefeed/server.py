@@ -32,7 +32,7 @@ import uvicorn
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from livefeed import logs, run_file
+from livefeed import logs, reports, run_file
 from livefeed.embedded import connection_url
 from livefeed.errors import StartError
 from livefeed.settings import Settings, table, variable
@@ -84,6 +84,12 @@ def run(
             port = listener.getsockname()[1]
             settings = dataclasses.replace(settings, port=port, redis_url=url)
             address = local_address(settings)
+            reports.clean(settings.data_dir)
+            if settings.metrics_port:
+                # Loaded here: it brings the whole application, which a parent of workers has no other use for.
+                from livefeed import metrics_port
+
+                stack.enter_context(metrics_port.listening(settings))
 
             def serving() -> None:
                 run_file.write(settings.data_dir, address)

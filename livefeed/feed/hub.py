@@ -34,9 +34,9 @@ import structlog
 
 from livefeed.feed import item as items
 from livefeed.feed import sse
+from livefeed.feed.delay import Delay
 from livefeed.feed.filter import Filter
 from livefeed.feed.mirror import Mirror
-from livefeed.feed.pace import Pace
 from livefeed.feed.position import Position
 from livefeed.feed.sse import ResetReason, View
 from livefeed.feed.subscriber import Subscriber
@@ -100,7 +100,7 @@ class Hub:
         """Open streams, handed over and iterated."""
         self.counts: Counter[str] = Counter()
         """So far; `livefeed.metrics` says what each is. A key like "resets:expired" has its reason behind the colon."""
-        self.pace = Pace(mirror.window)
+        self.delay = Delay(mirror.window)
 
     # Readers come and go
 
@@ -158,7 +158,7 @@ class Hub:
     def notify(self) -> None:
         """Something has arrived in the window."""
         self._wake.set()
-        self.pace.arrived()
+        self.delay.arrived()
         if self._arrival is not None:
             self._arrival.set_result(None)
             self._arrival = None
@@ -176,7 +176,7 @@ class Hub:
         """
         self.epoch += 1
         head = self._window.head
-        self.pace.skip()
+        self.delay.skip()
         for group in self._groups.values():
             group.cursor = head.seq
             data = group.framed(sse.reset(reason, head))
@@ -192,7 +192,7 @@ class Hub:
 
     async def run(self) -> None:
         """Serve rounds for ever; returns only by being cancelled."""
-        self.pace.skip()
+        self.delay.skip()
         self._wake.set()  # what had arrived when an earlier run failed must not wait for the next event
         while True:
             await self._wake.wait()
@@ -200,7 +200,7 @@ class Hub:
             head, begun, groups = self._window.head.seq, time.monotonic(), self.groups
             for group in groups:
                 await self._serve(group, head)
-            self.pace.served(head, begun, self._wake.is_set(), len(groups))
+            self.delay.served(head, begun, self._wake.is_set(), len(groups))
 
     async def _serve(self, group: Group, head: int) -> None:
         """Bring a group to `head`, a round at a time."""

@@ -108,8 +108,8 @@ class Feed:
         reason = self.listener.why_not_live
         if reason is None and self.lag.now_s > LAG_MAX_S:
             reason = f"the event loop is {self.lag.now_s:.1f} s late"
-        if reason is None and self.hub.pace.waiting_s > self.settings.deaf_s:
-            reason = f"what has arrived waits for its round since {self.hub.pace.waiting_s:.1f} s"
+        if reason is None and self.hub.delay.waiting_s > self.settings.deaf_s:
+            reason = f"what has arrived waits for its round since {self.hub.delay.waiting_s:.1f} s"
         return reason
 
     @property

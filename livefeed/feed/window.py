@@ -141,8 +141,8 @@ class Window:
         ]
 
     @property
-    def bytes(self) -> int:
-        """What the events take, as counted against the bound."""
+    def size(self) -> int:
+        """Bytes that the events take, as counted against the bound."""
         return self._bytes
 
     def events(self, after: int, until: int) -> list[WindowEvent]:

@@ -1,4 +1,4 @@
-"""The hub's pace: how long what has arrived waits for its round, and how long an event takes from publish to send."""
+"""The hub's delay: how long what has arrived waits for its round, and how long an event takes from publish to send."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from livefeed.feed.window import Window
 _BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Pace:
+class Delay:
     """Measured once per event and pass over the groups, whatever the number of readers."""
 
     def __init__(self, window: Window) -> None:
         self._window = window
-        self.delays = Histogram(_BOUNDS_S)
+        self.histogram = Histogram(_BOUNDS_S)
         """Seconds from an event's time in the store until every group had been written it."""
         self._since: float | None = None
         self._served = 0
@@ -41,5 +41,5 @@ class Pace:
         if groups:
             now_ms = time.time() * 1000
             for time_ms in self._window.times(self._served, head):
-                self.delays.observe(max(now_ms - time_ms, 0.0) / 1000)  # the store's clock may be ahead of ours
+                self.histogram.observe(max(now_ms - time_ms, 0.0) / 1000)  # the store's clock may be ahead of ours
         self._served = min(max(self._served, head), self._window.head.seq)  # less, where the mirror was made anew
