@@ -26,6 +26,7 @@ from redis.exceptions import ResponseError
 
 from livefeed.errors import Unavailable
 from livefeed.feed import tasks
+from livefeed.feed.admission import Admission
 from livefeed.feed.log import STORE_ERRORS, Entry, Log, Pulse, Verdict
 from livefeed.feed.mirror import POISON, Applied, Mirror
 from livefeed.feed.position import parse
@@ -57,12 +58,14 @@ class Listener:
         *,
         on_event: Callable[[], None],
         on_restart: Callable[[ResetReason], None],
+        admission: Admission,
     ) -> None:
         self._log = log
         self._mirror = mirror
         self._settings = settings
         self._on_event = on_event
         self._on_restart = on_restart
+        self._admission = admission
         self._nonce = b"?" + secrets.token_hex(8).encode()
         self._synced = False
         self._heard_at = float("-inf")
@@ -207,8 +210,12 @@ class Listener:
 
     async def _hear(self, data: bytes) -> None:
         if data[:1] == b"?":
-            if data == self._nonce:
+            process, _, streams = data.partition(b" ")
+            if process == self._nonce:
                 self._echo()
+                self._admission.forget_silent()
+            else:
+                self._admission.heard(process, streams)
             return
         try:
             applied = self._mirror.apply(_entry(data))
@@ -281,7 +288,7 @@ class Listener:
                     behind_at = self._mirror.position.seq if look.head.seq > self._mirror.position.seq else None
                     if look.verdict != "ok" or lost:
                         self._suspect = True
-                    self._felt(await self._log.probe(self._nonce))
+                    self._felt(await self._log.probe(b"%b %d" % (self._nonce, self._admission.streams)))
             except (*STORE_ERRORS, Unavailable) as error:
                 self._why_lost = _reason(error)
             try:

@@ -27,6 +27,7 @@ from livefeed.feed.lag import LAG_MAX_S, Lag
 from livefeed.feed.listener import Listener
 from livefeed.feed.log import Log, index_of, is_sort_key
 from livefeed.feed.mirror import Mirror
+from livefeed.feed.pace import Pace
 from livefeed.feed.position import Position
 from livefeed.feed.watch import Watch
 from livefeed.settings import Settings
@@ -65,9 +66,17 @@ class Feed:
         self.log = Log(redis, settings)
         self.mirror = Mirror(settings)
         self.hub = Hub(self.mirror, settings, lambda: self.live)
-        self.listener = Listener(self.log, self.mirror, settings, on_event=self.hub.notify, on_restart=self.hub.restart)
+        self.listener = Listener(
+            self.log,
+            self.mirror,
+            settings,
+            on_event=self.hub.notify,
+            on_restart=self.hub.restart,
+            admission=self.hub.admission,
+        )
         self.lag = Lag()
         self.watch = Watch(self.hub, self.listener, self.lag)
+        self.pace = Pace(settings, self.hub.admission.connection_max, lambda: self.hub.streams)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -75,11 +84,9 @@ class Feed:
 
         :raises StartError: when the log cannot be read in time.
         """
-        self.supervise("listener", self.listener.run)
-        self.supervise("hub", self.hub.run)
-        self.supervise("wheel", self.hub.turn)
-        self.supervise("lag", self.lag.run)
-        self.supervise("watch", self.watch.run)
+        runs = {"listener": self.listener.run, "hub": self.hub.run, "wheel": self.hub.turn, "pace": self.pace.run}
+        for name, run in {**runs, "lag": self.lag.run, "watch": self.watch.run}.items():
+            self.supervise(name, run)
         deadline = time.monotonic() + LOAD_S
         # A store that is read-only or full is no reason not to serve readers.
         while not (self.listener.live or (self.mirror.loaded and self.listener.refusal)):

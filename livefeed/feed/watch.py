@@ -1,7 +1,7 @@
 """The watch: tells the log of what an operator would act on, at most one line a second for each kind.
 
-A herd of slow readers that are cut together, or a crowd turned away at the limit, is one line with a count. What
-befalls the channel or the store is told where it is noticed, by the listener.
+A herd of slow readers that are cut together is one line with a count. What befalls the channel or the store is told
+where it is noticed, by the listener; who is turned away, by `admission`.
 """
 
 from __future__ import annotations
@@ -38,15 +38,10 @@ class Watch:
 
     def look(self) -> None:
         """Tell what has happened since the last look."""
-        hub, counts = self._hub, self._hub.counts
-        cut = self._more("cut", counts["cut"])
+        hub = self._hub
+        cut = self._more("cut", hub.counts["cut"])
         if cut:
             logger.warning("readers were cut", count=cut, streams=hub.streams)
-        for key in [key for key in counts if key.startswith("turned_away")]:
-            turned_away = self._more(key, counts[key])
-            if turned_away:
-                reason = key.partition(":")[2] or "limit"
-                logger.warning("readers were turned away", count=turned_away, reason=reason, streams=hub.streams)
         poison = self._more("poison", self._listener.poison)
         if poison:
             logger.warning("messages that cannot be read were skipped", count=poison)
