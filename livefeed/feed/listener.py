@@ -183,7 +183,6 @@ class Listener:
         try:
             async with asyncio.timeout(self._settings.redis_timeout_s):
                 await pubsub.subscribe(channel)
-            self.sessions += 1
             self._session_at = time.monotonic()
             while True:
                 message = await pubsub.get_message(timeout=self._settings.probe_s)
@@ -191,6 +190,9 @@ class Listener:
                     if message["type"] == "message":
                         await self._hear(message["data"])
                     elif message["type"] == "subscribe":
+                        self.sessions += 1
+                        if prober is not None:  # redis-py has renewed a lost connection without a word
+                            logger.info("listener was subscribed anew", sessions=self.sessions)
                         await self._catch_up()
                         self._session_at = time.monotonic()
                         self._synced = True
