@@ -188,7 +188,7 @@ async def test_two_workers_are_told_apart(tmp_path: Path) -> None:
                 await reader.until(lambda r: len(r.items) == 5)
             found = await numbers()
             for _ in range(100):
-                if total(found, "livefeed_deliveries_total") >= 60:
+                if total(found, "livefeed_deliveries_total") >= 60 and total(found, "livefeed_log_events"):
                     break
                 await asyncio.sleep(0.05)
                 found = await numbers()
