@@ -54,6 +54,7 @@ class Kind(NamedTuple):
 COUNTS = {
     "opened": Kind("streams_opened", "Streams that were answered."),
     "turned_away": Kind("streams_turned_away", "Streams that were told to come back later, by reason.", ("reason",)),
+    "slow": Kind("connections_cut", "Plain connections that were cut as too slow, or to make room.", ("reason",)),
     "replays": Kind("replays", "Positions that were continued from the window."),
     "log_replays": Kind("log_replays", "Streams whose past was read from the log."),
     "resets": Kind("resets", "Resets sent: positions that could not be continued, by reason.", ("reason",)),
@@ -118,6 +119,7 @@ def take(feed: Feed, requests: Mapping[tuple[str, int], int]) -> Report:
     counts: dict[str, float] = dict(hub.counts)
     counts |= {f"requests:{_key(route)}:{status}": count for (route, status), count in requests.items()}
     counts |= {"encodings": window.encodings, "sessions": listener.sessions, "reads": listener.reads}
+    counts |= {f"slow:{reason}": count for reason, count in feed.pace.counts.items()}
     counts |= {"poison": listener.poison, "cpu": time.process_time()}
     streams = {f"streams:handed_over:{view}": 0 for view in ("full", "lite")}
     for group in hub.groups:

@@ -289,7 +289,9 @@ async def _frames(
     """The whole stream as an iteration, for a server without hand-over; it has its place for as long as it runs."""
     hub = feed.hub
     if not _admits(hub, address):
-        yield sse.bye("restart" if hub.draining else "limit", hub.retry_ms())
+        reason: sse.ByeReason = "restart" if hub.draining else "limit"
+        hub.counts[f"turned_away:{reason}"] += 1
+        yield sse.bye(reason, hub.retry_ms())
         return
     place = hub.admission.enter(address)
     try:
