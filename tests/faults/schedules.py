@@ -20,7 +20,7 @@ import msgspec
 from livefeed.errors import ApiError, Unavailable
 from livefeed.feed.filter import ALL
 from livefeed.feed.item import Item, PublicItem
-from livefeed.feed.log import Receipt, index_of
+from livefeed.feed.log import index_of
 from livefeed.feed.position import Position
 from livefeed.newsroom.input import ChangeItem, NewItem, Withdrawal
 from livefeed.newsroom.publishing import Published, Request
@@ -133,8 +133,9 @@ def generate(seed: int) -> list[Action]:
             add(at(0.2), kind)
             continue
         elif kind == "promote":
-            add(at(0, 0.1), "follow")
-            add(at(0.25), kind)
+            add(0, "follow")
+            add(at(0, 0.1), "detach")
+            add(at(0.15), kind)
             continue
         add(at(), kind, **given)
     return sorted(actions, key=lambda action: action.at)
@@ -153,7 +154,7 @@ class Player:
         self._lost = False
         self.copied = asyncio.Event()
         """The backup, or the replica's copy, is there."""
-        if not any(action.kind in ("back-up", "follow") for action in schedule):
+        if not any(action.kind in ("back-up", "detach") for action in schedule):
             self.copied.set()
         self._started = 0.0
         self._deadline = 0.0
@@ -163,9 +164,15 @@ class Player:
         result, world = self.result, self.world
         started = time.monotonic()
         await world.begin()
+        if any(action.kind == "follow" for action in result.schedule):
+            await world.follow()
         self._started = time.monotonic()
         self._deadline = self._started + SETTLE_S
-        tasks = [asyncio.create_task(self._act(action)) for action in result.schedule]
+        tasks = [
+            asyncio.create_task(self._act(action), name=action.kind)
+            for action in result.schedule
+            if action.kind != "follow"
+        ]
         await asyncio.wait_for(self._faults_done(tasks), SETTLE_S * 2)
         while sum(result.faults.values()) < FAULTS_MIN:
             await self._take_effect(Action(0, "kill-pubsub", {"worker": 0}), FAULTS["kill-pubsub"])
@@ -186,11 +193,7 @@ class Player:
     async def _faults_done(self, tasks: list[asyncio.Task[None]]) -> None:
         """Wait for all but the publishers: they need a world that is mended to come to their end."""
         await asyncio.gather(
-            *(
-                task
-                for task, action in zip(tasks, self.result.schedule, strict=True)
-                if action.kind not in ("publish", "correct", "move", "turn")
-            ),
+            *(task for task in tasks if task.get_name() not in ("publish", "correct", "move", "turn")),
             return_exceptions=True,
         )
 
@@ -200,7 +203,9 @@ class Player:
             await self._take_effect(action, fault)
         else:
             given = dict(action.given)
-            await getattr(self, "_" + action.kind.replace("-", "_"))(given.pop("reader", given.pop("number", 0)), **given)
+            await getattr(self, "_" + action.kind.replace("-", "_"))(
+                given.pop("reader", given.pop("number", 0)), **given
+            )
 
     async def _take_effect(self, action: Action, fault: Fault) -> None:
         phase = self.world.phase()
@@ -239,7 +244,7 @@ class Player:
             return False
         reader.stop_at(bytes, for_s)
         stopped = reader.stopped
-        while reader.stopped == stopped and time.monotonic() < self._started + LENGTH_S:
+        while reader.stopped == stopped and time.monotonic() < self._started + LENGTH_S:  # noqa: ASYNC110  (it may never)
             await asyncio.sleep(0.01)
         return reader.stopped > stopped
 
@@ -329,8 +334,8 @@ class Player:
         await self.world.back_up()
         self.copied.set()
 
-    async def _follow(self, number: int) -> None:
-        await self.world.follow()
+    async def _detach(self, number: int) -> None:
+        await self.world.detach()
         self.copied.set()
 
     # Judgement

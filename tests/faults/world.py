@@ -17,7 +17,6 @@ import uvicorn
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
-from redis.exceptions import RedisError
 
 from livefeed import embedded
 from livefeed.app import create
@@ -55,10 +54,11 @@ QUICK = {
 class Worker:
     """One server in this process, behind a proxy of its own for readers and one towards the store."""
 
-    def __init__(self, number: int, settings: Settings, to_store: Proxy) -> None:
+    def __init__(self, number: int, settings: Settings, to_store: Proxy, http: Any = HandoverProtocol) -> None:
         self.number = number
         self.settings = settings
         self.to_store = to_store
+        self.http = http
         self.up = False
         self.draining = False
         self.port = 0
@@ -79,7 +79,7 @@ class Worker:
         """Serve on the port of the last time, or a free one; returns when it answers, or the start has failed."""
         self.app = create(self.settings)
         config = uvicorn.Config(
-            self.app, http=HandoverProtocol, loop="none", ws="none", lifespan="on", log_config=None, server_header=False
+            self.app, http=self.http, loop="none", ws="none", lifespan="on", log_config=None, server_header=False
         )
         self._server = server = uvicorn.Server(config)
         sock = socket.socket()
@@ -89,7 +89,7 @@ class Worker:
         sock.listen(128)
         self.port = sock.getsockname()[1]
         self._task = asyncio.create_task(server._serve([sock]), name=f"worker {self.number}")
-        while not server.started and not self._task.done():
+        while not server.started and not self._task.done():  # noqa: ASYNC110  (uvicorn tells by a flag)
             await asyncio.sleep(0.002)
         self.up = server.started
 
@@ -106,7 +106,8 @@ class Worker:
 class World:
     """Everything that a schedule may break; `open` makes it, `heal` mends it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, iterated: bool) -> None:
+        self._iterated = iterated
         self._directory = directory
         self._backup = directory / "backup"
         self.stores = [EmbeddedServer(directory / "one"), EmbeddedServer(directory / "two")]
@@ -128,9 +129,12 @@ class World:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, directory: Path) -> AsyncIterator[World]:
-        """A world in which everything works, until the context ends."""
-        world = cls(directory)
+    async def open(cls, directory: Path, iterated: bool = False) -> AsyncIterator[World]:
+        """A world in which everything works, until the context ends.
+
+        :param iterated: whether the second worker hands no connection over, as under another ASGI server.
+        """
+        world = cls(directory, iterated)
         # Shorter pauses between a store's or a session's end and its next start: schedules are short.
         before = embedded.BACKOFF_MAX_S, listener.BACKOFF_MAX_S, listener.BACKOFF_MIN_S
         embedded.BACKOFF_MAX_S, listener.BACKOFF_MAX_S, listener.BACKOFF_MIN_S = 0.05, 0.05, 0.02
@@ -159,7 +163,7 @@ class World:
             path = self._directory / f"w{number}.sock"
             await proxy.start(path)
             settings = Settings(redis_url=f"unix://{path}?db=0", data_dir=self._directory, port=0, **QUICK)
-            worker = Worker(number, settings, proxy)
+            worker = Worker(number, settings, proxy, "h11" if self._iterated and number else HandoverProtocol)
             await worker.start()
             self.workers.append(worker)
             front = Proxy(worker.port)
@@ -299,22 +303,25 @@ class World:
             return lost - int(await self.admin.xlen(self.keys.log))
 
     async def follow(self) -> None:
-        """Make the spare store a replica that has everything, then let it hear no more."""
+        """Make the spare store a replica."""
         async with self._surgery:
             self.go_on()
             spare = 1 - self.primary
             if not self._spare_runs:
                 await asyncio.to_thread(self.stores[spare].start)
                 self._spare_runs = True
-                for admin in self._admins:
-                    await admin.config_set("repl-diskless-sync-delay", 0)
+            await self.admin.config_set("repl-diskless-sync-delay", 0)
             admin = self._admins[spare]
             await admin.replicaof("127.0.0.1", await _port(self.admin))
             deadline = time.monotonic() + SETTLE_S
             while (await admin.info("replication")).get("master_link_status") != "up":
                 assert time.monotonic() < deadline, "the replica does not get its copy"
                 await asyncio.sleep(0.01)
-            await admin.replicaof("NO", "ONE")
+
+    async def detach(self) -> None:
+        """Let the replica hear no more."""
+        async with self._surgery:
+            await self._admins[1 - self.primary].replicaof("NO", "ONE")
             self._follows = True
 
     async def promote(self) -> int:
