@@ -344,7 +344,7 @@ class Player:
         result, world = self.result, self.world
         await read_log(world.admin, world.keys, world.truth)
         truth = world.truth
-        result.violations += truth.complaints
+        result.violations += truth.complaints + world.failures.seen
         kinds = {kind for kind, _ in result.faults}
         away = any(not kind.startswith("reader-") for kind in kinds)
         allowed = Allowed(loss=self._lost, store_away=away, window_events=WINDOW_EVENTS)
@@ -366,7 +366,7 @@ class Player:
 
     async def _judge_snapshots(self) -> None:
         world, truth = self.world, self.world.truth
-        rows: dict[bytes, bytes] = await world.admin.hgetall(world.keys.items)
+        rows = await world.admin.hgetall(world.keys.items)
         items = [msgspec.json.decode(row, type=Item) for row in rows.values()]
         expected = [item.public() for item in sorted(items, key=index_of, reverse=True) if item.is_public]
         newest: dict[str, int] = {entry.id: entry.event.item.version for entry in truth.history()}
@@ -410,7 +410,7 @@ async def _kill_pubsub(player: Player, worker: int) -> bool:
 
 
 async def _client_pause(player: Player, worker: int, for_s: float) -> bool:
-    await player.world.admin.execute_command("CLIENT", "PAUSE", str(int(for_s * 1000)), "ALL")
+    await player.world.admin.client_pause(int(for_s * 1000))
     await asyncio.sleep(for_s)
     return True
 

@@ -60,11 +60,11 @@ async def test_a_past_read_from_the_log_leads_to_the_window(feed: Feed) -> None:
 
 
 async def test_a_history_lost_while_an_iterated_stream_opens_is_told(feed: Feed) -> None:
-    """An iterated stream opens with what was true when its position was looked up; the loss since is told by a reset."""
+    """An iterated stream opens with what was true when its position was looked up; a loss since is told by a reset."""
     wish = Wish(ALL, "full", None, None)
     stopping = anyio.Event()
     old = feed.mirror.position
-    frames = _frames(feed, wish, Start(old.seq), stopping)
+    frames = _frames(feed, wish, Start(old.seq), stopping, None)
     await another_history(feed)
     await feed.mirror.load(feed.log)
     feed.hub.restart("diverged")

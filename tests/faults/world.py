@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
 import socket
 import time
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,21 @@ class Worker:
         self.draining = False
 
 
+class _Failures(logging.Handler):
+    """Collects what uvicorn calls an exception in the application: a bug of ours, whatever was broken."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            frames = traceback.extract_tb(error.__traceback__)[-4:]
+            where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
+            self.seen.append(f"an exception in the application: {error!r} at {where}")
+
+
 class World:
     """Everything that a schedule may break; `open` makes it, `heal` mends it."""
 
@@ -119,6 +136,7 @@ class World:
         self.readers: list[LeanReader] = []
         self.truth = Truth()
         self.keys = Keys("main")
+        self.failures = _Failures()
         self._admins: list[Redis] = []
         self._paused: int | None = None
         self.busy = 0
@@ -138,11 +156,13 @@ class World:
         # Shorter pauses between a store's or a session's end and its next start: schedules are short.
         before = embedded.BACKOFF_MAX_S, listener.BACKOFF_MAX_S, listener.BACKOFF_MIN_S
         embedded.BACKOFF_MAX_S, listener.BACKOFF_MAX_S, listener.BACKOFF_MIN_S = 0.05, 0.05, 0.02
+        logging.getLogger("uvicorn.error").addHandler(world.failures)
         try:
             await world._start()
             yield world
         finally:
             await world._stop()
+            logging.getLogger("uvicorn.error").removeHandler(world.failures)
             embedded.BACKOFF_MAX_S, listener.BACKOFF_MAX_S, listener.BACKOFF_MIN_S = before
 
     @property
@@ -211,6 +231,7 @@ class World:
         self._follows = False
         await self.admin.flushall()
         self.truth = Truth()
+        self.failures.seen.clear()
         self.readers = []
         await asyncio.gather(*(self._know(worker) for worker in self.workers))
 
@@ -345,7 +366,7 @@ class World:
     async def _freeze(self) -> int:
         """Take no more writes, and read what is there: it is about to be lost."""
         self.go_on()
-        await self.admin.execute_command("CLIENT", "PAUSE", "5000", "WRITE")
+        await self.admin.client_pause(5_000, all=False)
         await read_log(self.admin, self.keys, self.truth)
         return int(await self.admin.xlen(self.keys.log))
 
@@ -357,7 +378,7 @@ class World:
 
 async def _port(primary: Redis) -> int:
     """The TCP port at which the primary serves its replica; opened once."""
-    port = int((await primary.config_get("port"))["port"])
+    port = int((await primary.config_get("port"))["port"] or 0)
     if not port:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             port = sock.getsockname()[1]
