@@ -9,7 +9,6 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from livefeed.app import connect
 from livefeed.errors import Unavailable
 from livefeed.feed.filter import ALL
 from livefeed.feed.position import Position
@@ -20,15 +19,9 @@ from tests.feed.making import make, put
 
 
 @pytest.fixture
-async def redis(valkey: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(valkey) as client:
-        yield client
-
-
-@pytest.fixture
 async def feed(settings: Settings) -> AsyncIterator[Feed]:
     """A feed of 40 events whose window reaches two back; its listener does not run, so it hears of no loss."""
-    async with connect(settings) as client:
+    async with Redis.from_url(settings.redis_url) as client:
         feed = Feed(client, dataclasses.replace(settings, window_events=2))
         for n in range(40):
             await put(feed.log, make(f"Info {n}"))
@@ -74,3 +67,16 @@ async def test_a_history_lost_while_an_iterated_stream_opens_is_told(feed: Feed)
     stopping.set()
     assert b"event: bye" in await anext(frames)
     assert [frame async for frame in frames] == []
+
+
+async def test_a_connection_lost_in_this_very_turn_is_the_store_s_failure(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop's RuntimeError for a write to a closed transport is a 503 to be tried again, not a bug of ours."""
+
+    async def lost(*_: object, **__: object) -> None:
+        raise RuntimeError("unable to perform operation on <UnixTransport closed=True>; the handler is closed")
+
+    monkeypatch.setattr(feed.log.redis, "execute_command", lost)
+    with pytest.raises(Unavailable):
+        await feed.log.item("01")

@@ -39,7 +39,7 @@ SEND_BUFFER_BYTES = 4_096
 SETTLE_S = 8.0
 """Longest wait, once everything is healed, until every reader stands at the head."""
 
-QUICK = {
+QUICK: dict[str, Any] = {
     "tick_s": 0.15,
     "drain_s": 0.05,
     "retry_min_ms": 1,
