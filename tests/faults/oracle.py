@@ -66,7 +66,7 @@ class Truth:
 
     def history(self) -> list[Entry]:
         """The entries of the present history, oldest first."""
-        found = []
+        found: list[Entry] = []
         position = self.head
         while position in self.entries:
             found.append(self.entries[position])
@@ -78,7 +78,7 @@ class Truth:
 
         A `start` of None is the beginning of whatever history `end` is in.
         """
-        found = []
+        found: list[Entry] = []
         position = end
         while position != start:
             entry = self.entries.get(position)
@@ -196,9 +196,7 @@ def _untrue(told: Told, entry: Entry, wants: Filter) -> str:
 
 def reaches_back(frames: bytes, truth: Truth) -> list[str]:
     """Whether a replay made now shows stubs for what is withdrawn now, and everything else in full."""
-    withdrawn = {}
-    for entry in truth.history():
-        withdrawn[entry.id] = entry.event.item.status == "withdrawn"
+    withdrawn = {e.id: e.event.item.status == "withdrawn" for e in truth.history()}
     complaints = []
     for id, data in re.findall(rb"id: (\S+)\nevent: item\ndata: (.*)\n", frames):
         item = json.loads(data)

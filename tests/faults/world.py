@@ -81,7 +81,14 @@ class Worker:
         """Serve on the port of the last time, or a free one; returns when it answers, or the start has failed."""
         self.app = create(self.settings)
         config = uvicorn.Config(
-            self.app, http=self.http, loop="none", ws="none", lifespan="on", log_config=None, server_header=False
+            self.app,
+            http=self.http,
+            loop="none",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=1,
         )
         self._server = server = uvicorn.Server(config)
         sock = socket.socket()
