@@ -1,4 +1,4 @@
-"""``python -m tests.faults.soak -n 10000 --seed 1``: many schedules, the table of faults and phases, and each violation.
+"""``python -m tests.faults.soak -n 10000 --seed 1``: many schedules, the table of faults, and each violation.
 
 Schedules run in several worlds at once, in several processes: a schedule mostly waits. A failure is printed with its
 seed and a shrunken schedule; ``--seed S -n 1`` plays it again.
@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import structlog
 import uvloop
@@ -28,9 +29,12 @@ from tests.faults.world import World
 WORLDS = 3
 """Worlds of one process: about what one core can move."""
 PROGRESS_S = 30.0
+"""Between two lines that tell how far it has come, when it is not quiet."""
 SHRINK_MAX = 3
 """Failures that are shrunk; further ones are only told."""
 _OUT = sys.stdout
+
+Results: TypeAlias = "multiprocessing.Queue[Tally]"
 
 
 class Tally:
@@ -38,6 +42,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.played = 0
+        self.told_at = time.monotonic()
         self.events = 0
         self.resets = 0
         self.faults: Counter[tuple[str, str]] = Counter()
@@ -81,6 +86,9 @@ async def _world(seeds: Iterator[int], tally: Tally, number: int, deadline: floa
                         if not quiet:
                             print(failure, file=_OUT, flush=True)
                     tally.add(result, failure)
+                    if not quiet and time.monotonic() - tally.told_at > PROGRESS_S:
+                        tally.told_at = time.monotonic()
+                        print(f"at seed {seed}: {tally.played} played here", file=_OUT, flush=True)
 
 
 async def soak(seeds: Iterator[int], worlds: int, for_s: float, quiet: bool = False) -> Tally:
@@ -116,7 +124,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 8))
     parser.add_argument("--worlds", type=int, default=WORLDS, help=f"worlds at once in each process ({WORLDS})")
     given = parser.parse_args()
-    results: multiprocessing.Queue[Tally] = multiprocessing.Queue()
+    results: Results = multiprocessing.Queue()
     processes = [
         multiprocessing.Process(
             target=_process,

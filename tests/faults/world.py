@@ -122,6 +122,8 @@ class _Failures(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
+            if isinstance(error, asyncio.CancelledError):
+                return  # uvicorn's bound on a stop: it cancels what still streams where no connection is handed over
             frames = traceback.extract_tb(error.__traceback__)[-4:]
             where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
             self.seen.append(f"an exception in the application: {error!r} at {where}")
