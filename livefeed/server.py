@@ -181,7 +181,8 @@ def _holder(settings: Settings) -> str:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The listening socket; connections inherit its send buffer, which bounds the kernel's part for each reader.
+    """The listening socket. Connections inherit its send buffer, which bounds the kernel's part for each reader, and
+    on Linux the send deadline, after which the kernel ends a connection whose other side has vanished.
 
     :raises StartError: naming PORT or HOST.
     """
@@ -194,6 +195,9 @@ def listen(settings: Settings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: the kernel gives up a reader that acknowledges nothing
+            deadline_ms = math.ceil(settings.send_deadline_s * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, deadline_ms)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:
