@@ -139,9 +139,13 @@ async def test_a_promoted_replica_that_lacks_the_tail(own: Settings, tmp_path: P
 
     Two processes know the old primary's last events; a third one publishes on the new primary before they are back.
     """
-    with Store.valkey(tmp_path / "a") as primary, Store.valkey(tmp_path / "b") as replica:
+    sockets = [str(tmp_path / name) for name in ("a.sock", "b.sock")]
+    with (
+        Store.valkey(tmp_path / "a", unixsocket=sockets[0]) as primary,
+        Store.valkey(tmp_path / "b", unixsocket=sockets[1]) as replica,
+    ):
         address = tmp_path / "current"
-        address.symlink_to(primary.socket)
+        address.symlink_to(sockets[0])
         current = dataclasses.replace(own, redis_url=f"unix://{address}")
         async with (
             serving(current) as one,
@@ -160,7 +164,7 @@ async def test_a_promoted_replica_that_lacks_the_tail(own: Settings, tmp_path: P
             async with serving(on(own, replica)) as three:
                 await publish(three, *fresh)
             address.unlink()
-            address.symlink_to(replica.socket)
+            address.symlink_to(sockets[1])
             primary.kill()
             for served, reader in ((one, left), (two, right)):
                 await reader.until(lambda r: r.of("reset"))
