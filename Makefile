@@ -48,6 +48,7 @@ scripts:
 
 slowtest: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults.slowtest
+
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults.soak -n $(N) --seed $(SEED) $(ARGS)
 
