@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from livefeed.feed.pace import PacedProtocol
 from livefeed.feed.subscriber import Subscriber
 
 EXTENSION = "livefeed.handover"
@@ -23,8 +24,8 @@ HandOver = Callable[[Subscriber, list[tuple[bytes, bytes]], bytes, int], bool]
 """(subscriber, headers, first bytes framed, write buffer in bytes) → whether the connection was still there."""
 
 
-class HandoverProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, whose requests offer the hand-over."""
+class HandoverProtocol(PacedProtocol):
+    """uvicorn's protocol, at our pace, whose requests offer the hand-over."""
 
     def on_headers_complete(self) -> None:
         """The request's head is read: offer the extension, then go on as uvicorn does."""
@@ -49,7 +50,7 @@ class HandoverProtocol(HttpToolsProtocol):
         # The cycle is told that its client is gone: what the endpoint still sends is dropped, and nothing is logged.
         cycle.response_started = cycle.response_complete = cycle.disconnected = True
         cycle.message_event.set()
-        self.connections.discard(self)
+        self.connections.discard(self)  # which ends the sweep's interest too
         self.server_state.total_requests += 1
         self._unset_keepalive_if_required()
         self.pipeline.clear()  # a stream never ends in a way that a pipelined request could be answered after it

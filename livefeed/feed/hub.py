@@ -22,7 +22,6 @@ import asyncio
 import itertools
 import os
 import random
-import resource
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -34,6 +33,7 @@ import structlog
 
 from livefeed.feed import item as items
 from livefeed.feed import sse
+from livefeed.feed.admission import Admission
 from livefeed.feed.filter import Filter
 from livefeed.feed.mirror import Mirror
 from livefeed.feed.position import Position
@@ -47,8 +47,6 @@ SLICE = 250
 """Readers served before other tasks get a turn: about 2.5 ms at 10 µs a write."""
 CATCH_UP_EVENTS = 16
 """Events written at once to a reader that was behind; about a quarter of the write buffer at 1 KB an event."""
-DESCRIPTOR_RESERVE = 256
-"""Descriptors kept from streams: for Redis, health, the desk and pages while the streams are full."""
 LAST_WRITES_S = 1.0
 """How long a drain waits for the last bytes to leave; who has not taken them by then comes back all the same."""
 WHEEL_SLOTS = 100
@@ -91,12 +89,10 @@ class Hub:
         self._drained: dict[Subscriber, asyncio.Future[None]] = {}
         """Replays that wait for their reader's buffer."""
         self._ticks: dict[tuple[int, bool], bytes] = {}
-        self.stream_max = settings.stream_max or _descriptors() - DESCRIPTOR_RESERVE
+        self.admission = Admission(settings)
         self.epoch = 0
         """Counts the mirror's restarts; streams that are iterated compare it."""
         self.draining = False
-        self.streams = 0
-        """Open streams, handed over and iterated."""
         self.counts: Counter[str] = Counter()
         """So far: deliveries (events written, times readers), rounds, ticks, replays, resets, behind, cut."""
 
@@ -108,9 +104,9 @@ class Hub:
         return self._window.head
 
     @property
-    def full(self) -> bool:
-        """Whether no further stream is admitted."""
-        return self.draining or self.streams >= self.stream_max
+    def streams(self) -> int:
+        """Open streams, handed over and iterated."""
+        return self.admission.streams
 
     def retry_ms(self) -> int:
         """A reconnection time, random for each stream: those that were cut together come back apart."""
@@ -121,7 +117,7 @@ class Hub:
         group = self._groups.get((filter, view, chunked)) or Group(filter, view, chunked)
         return Subscriber(self, group, cursor)
 
-    def join(self, subscriber: Subscriber) -> None:
+    def join(self, subscriber: Subscriber, address: str | None = None) -> None:
         """Bring a subscriber in that has its transport: from now on rounds and ticks reach it."""
         group = subscriber.group
         group = subscriber.group = self._groups.setdefault((group.filter, group.view, group.chunked), group)
@@ -130,7 +126,7 @@ class Hub:
         group.members[subscriber] = None
         subscriber.slot = random.randrange(WHEEL_SLOTS)  # noqa: S311  (spreads load)
         self._wheel[subscriber.slot][subscriber] = None
-        self.streams += 1
+        subscriber.place = self.admission.enter(address)
         self.catch_up(subscriber)
 
     def leave(self, subscriber: Subscriber) -> None:
@@ -142,7 +138,7 @@ class Hub:
         self._wheel[subscriber.slot].pop(subscriber, None)
         self._behind.pop(subscriber, None)
         self._release(subscriber)
-        self.streams -= 1
+        self.admission.leave(subscriber.place)
         if not group.members:
             self._groups.pop((group.filter, group.view, group.chunked), None)
 
@@ -370,7 +366,6 @@ class Hub:
         """
         epoch = self.epoch
         next_tick = time.monotonic() + random.uniform(0, self._settings.tick_s)  # noqa: S311  (spreads load)
-        self.streams += 1
         stop = asyncio.create_task(stopping.wait(), name="stream-stopping")
         try:
             while not self.draining and not stopping.is_set():
@@ -396,10 +391,3 @@ class Hub:
             yield sse.bye("restart", self.retry_ms())
         finally:
             stop.cancel()
-            self.streams -= 1
-
-
-def _descriptors() -> int:
-    """How many descriptors this process may have open."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else 1_000_000

@@ -24,6 +24,7 @@ import structlog
 
 from livefeed.errors import Unavailable
 from livefeed.feed import tasks
+from livefeed.feed.admission import Admission
 from livefeed.feed.log import STORE_ERRORS, Entry, Log, Verdict
 from livefeed.feed.mirror import POISON, Applied, Mirror
 from livefeed.feed.position import parse
@@ -52,12 +53,14 @@ class Listener:
         *,
         on_event: Callable[[], None],
         on_restart: Callable[[ResetReason], None],
+        admission: Admission,
     ) -> None:
         self._log = log
         self._mirror = mirror
         self._settings = settings
         self._on_event = on_event
         self._on_restart = on_restart
+        self._admission = admission
         self._nonce = b"?" + secrets.token_hex(8).encode()
         self._synced = False
         self._heard_at = float("-inf")
@@ -147,8 +150,12 @@ class Listener:
 
     async def _hear(self, data: bytes) -> None:
         if data[:1] == b"?":
-            if data == self._nonce:
+            process, _, streams = data.partition(b" ")
+            if process == self._nonce:
                 self._heard_at = time.monotonic()
+                self._admission.forget_silent()
+            else:
+                self._admission.heard(process, streams)
             return
         try:
             applied = self._mirror.apply(_entry(data))
@@ -214,7 +221,8 @@ class Listener:
                     behind_at = self._mirror.position.seq if look.head.seq > self._mirror.position.seq else None
                     if look.verdict != "ok" or lost:
                         self._suspect = True
-                    await self._log.redis.publish(self._log.keys.channel, self._nonce)
+                    probe = b"%b %d" % (self._nonce, self._admission.streams)
+                    await self._log.redis.publish(self._log.keys.channel, probe)
             except (*STORE_ERRORS, Unavailable) as error:
                 self.why_not_live = _reason(error)
             try:

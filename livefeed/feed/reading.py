@@ -26,6 +26,7 @@ from livefeed.feed.item import PublicItem
 from livefeed.feed.listener import Listener
 from livefeed.feed.log import Log, index_of, is_sort_key
 from livefeed.feed.mirror import Mirror
+from livefeed.feed.pace import Pace
 from livefeed.feed.position import Position
 from livefeed.settings import Settings
 
@@ -63,7 +64,15 @@ class Feed:
         self.log = Log(redis, settings)
         self.mirror = Mirror(settings)
         self.hub = Hub(self.mirror, settings, lambda: self.listener.live)
-        self.listener = Listener(self.log, self.mirror, settings, on_event=self.hub.notify, on_restart=self.hub.restart)
+        self.listener = Listener(
+            self.log,
+            self.mirror,
+            settings,
+            on_event=self.hub.notify,
+            on_restart=self.hub.restart,
+            admission=self.hub.admission,
+        )
+        self.pace = Pace(settings, self.hub.admission.connection_max, lambda: self.hub.streams)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -71,7 +80,8 @@ class Feed:
 
         :raises StartError: when the log cannot be read in time.
         """
-        for name, run in (("listener", self.listener.run), ("hub", self.hub.run), ("wheel", self.hub.turn)):
+        runs = {"listener": self.listener.run, "hub": self.hub.run, "wheel": self.hub.turn, "pace": self.pace.run}
+        for name, run in runs.items():
             self._tasks.append(asyncio.create_task(_supervised(name, run), name=name))
         deadline = time.monotonic() + LOAD_S
         while not self.listener.live:

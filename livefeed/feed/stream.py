@@ -83,7 +83,9 @@ async def stream(request: Request) -> Response:
     if request.method == "HEAD":
         return Response(headers=HEADERS)
     hub = feed.hub
-    if hub.full:
+    peer = request.client.host if request.client else None
+    address = hub.admission.address(peer, request.headers.getlist("x-forwarded-for"))
+    if not _admits(hub, address):  # here, so that one who is turned away costs little
         return _turned_away(hub, "restart" if hub.draining else "limit")
     try:
         start = await _start(feed, wish, request.headers.get("last-event-id"))
@@ -93,7 +95,7 @@ async def stream(request: Request) -> Response:
     if hand_over is None:
         stopping = anyio.Event()
         return EventSourceResponse(
-            _frames(feed, wish, start, stopping),
+            _frames(feed, wish, start, stopping, address),
             headers=HEADERS,
             ping=0,
             sep="\n",
@@ -102,14 +104,17 @@ async def stream(request: Request) -> Response:
             shutdown_grace_period=BYE_S,
         )
     chunked = request.scope["http_version"] != "1.0"
-    # From here to the join there is no await: what the opening says is true when the subscriber is in.
+    # From here to the join there is no await: what the opening says is true when the subscriber is in, and no other
+    # has taken its place since it was asked for.
+    if not _admits(hub, address):
+        return _turned_away(hub, "restart" if hub.draining else "limit")
     subscriber = hub.subscriber(wish.filter, wish.view, chunked, start.seq)
     first = subscriber.group.framed(_opening(hub, start))
     headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     headers.append((b"transfer-encoding", b"chunked") if chunked else (b"connection", b"close"))
     if hand_over(subscriber, headers, first, feed.settings.write_buffer_bytes):
         subscriber.replaying = start.seq < feed.mirror.window.base.seq
-        hub.join(subscriber)
+        hub.join(subscriber, address)
         if subscriber.replaying:
             await _replay(feed, subscriber)
     return _HandedOver()
@@ -203,6 +208,16 @@ def _opening(hub: Hub, start: Start) -> bytes:
     return hub.tick(None, retry_ms) + sse.reset(start.reset, hub.head)
 
 
+def _admits(hub: Hub, address: str | None) -> bool:
+    """Whether a further stream of `address` is admitted now."""
+    if hub.draining:
+        return False
+    limit = hub.admission.refusal(address)
+    if limit is not None:
+        hub.admission.tell(limit, address)
+    return limit is None
+
+
 def _turned_away(hub: Hub, reason: sse.ByeReason) -> Response:
     """200, when to come back, and the end: every other status would close a browser's EventSource for ever."""
     hub.counts["turned_away"] += 1
@@ -264,8 +279,23 @@ async def _replay(feed: Feed, subscriber: Subscriber) -> None:
         hub.catch_up(subscriber)
 
 
-async def _frames(feed: Feed, wish: Wish, start: Start, stopping: anyio.Event) -> AsyncIterator[bytes]:
-    """The whole stream as an iteration, for a server without hand-over."""
+async def _frames(
+    feed: Feed, wish: Wish, start: Start, stopping: anyio.Event, address: str | None
+) -> AsyncIterator[bytes]:
+    """The whole stream as an iteration, for a server without hand-over; it has its place for as long as it runs."""
+    hub = feed.hub
+    if not _admits(hub, address):
+        yield sse.bye("restart" if hub.draining else "limit", hub.retry_ms())
+        return
+    place = hub.admission.enter(address)
+    try:
+        async for frame in _iterated(feed, wish, start, stopping):
+            yield frame
+    finally:
+        hub.admission.leave(place)
+
+
+async def _iterated(feed: Feed, wish: Wish, start: Start, stopping: anyio.Event) -> AsyncIterator[bytes]:
     yield _opening(feed.hub, start)
     cursor = start.seq
     try:
