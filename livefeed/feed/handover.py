@@ -56,4 +56,8 @@ class HandoverProtocol(PacedProtocol):
         transport.write(b"".join(head))
         subscriber.attach(transport, write_buffer_bytes)
         self.parser = None  # type: ignore[assignment]  # as uvicorn does when a connection is lost
+        # The offer refers to this protocol, and the scope to the offer: cut, all of the request goes at once, without
+        # waiting for the collector.
+        self.cycle.scope.pop("extensions")  # type: ignore[misc]
+        self.cycle = None  # type: ignore[assignment]
         return True
