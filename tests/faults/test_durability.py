@@ -143,6 +143,7 @@ WEAK = [
     ("redis", {}, None),
     ("redis", {"appendfsync": "everysec"}, "its appendfsync is everysec and it has no WAITAOF"),
     ("redis", {"appendonly": "no"}, "keeps no append-only file"),
+    ("valkey", {"cluster-enabled": "yes"}, "it is a node of a Cluster"),
     ("hosted redis", {}, "its appendfsync is unknown and it has no WAITAOF"),
     ("hosted valkey", {}, None),
 ]
