@@ -25,6 +25,7 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 from redis.backoff import ConstantBackoff, NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
 from livefeed.errors import StartError
@@ -49,6 +50,7 @@ def connect(settings: Settings) -> Redis:
         **bounds,
         "retry": _RETRY,
         "client_name": "livefeed",
+        "driver_info": DriverInfo(),  # made once: for each connection redis-py would look its own version up on disk
         "max_connections": POOL_MAX,
         "timeout": settings.redis_timeout_s,
     }
