@@ -370,13 +370,14 @@ class Hub:
 
     # Streams that are iterated, under a server that hands over no connection
 
-    async def iterate(self, filter: Filter, view: View, cursor: int, stopping: anyio.Event) -> AsyncIterator[bytes]:
+    async def iterate(
+        self, filter: Filter, view: View, cursor: int, epoch: int, stopping: anyio.Event
+    ) -> AsyncIterator[bytes]:
         """The frames after `cursor`, for ever: the same window, cursor and rules as a handed-over reader's.
 
-        Backpressure is the iteration's own. Ends with a `bye` when the process drains or `stopping` is set, and without
-        a word when the cursor has left the window.
+        `epoch` is the hub's when the cursor was true. Backpressure is the iteration's own. Ends with a `bye` when the
+        process drains or `stopping` is set, and without a word when the cursor has left the window.
         """
-        epoch = self.epoch
         next_tick = time.monotonic() + random.uniform(0, self._settings.tick_s)  # noqa: S311  (spreads load)
         stop = asyncio.create_task(stopping.wait(), name="stream-stopping")
         try:

@@ -40,6 +40,9 @@ REASON_MAX_CHARS = 120
 LOST_TOLD_S = 60.0
 """Time between two lines about a channel that stays lost for the same reason."""
 
+LOOK_PAUSE_S = 0.1
+"""Least time between two looks at the log that readers ask for: however many come with positions from the future."""
+
 logger = structlog.get_logger()
 
 
@@ -75,7 +78,10 @@ class Listener:
         self._refused_at = 0.0
         self._suspect = False
         self._nudge = asyncio.Event()
-        self._confirmed: asyncio.Future[None] | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+        """Readers that wait for a look at the log which begins after they came."""
+        self._look_due: asyncio.TimerHandle | None = None
+        self._looked_at = float("-inf")
         self.poison = 0
         """Messages that were none of ours, skipped."""
         self.sessions = 0
@@ -167,13 +173,24 @@ class Listener:
     async def confirm(self) -> None:
         """Return once all that the log held when this was called has been applied; at most `deaf_s`, live or not.
 
-        Callers share one look at the log, however many they are.
+        Callers share looks at the log, however many they are: at most one is made in `LOOK_PAUSE_S`.
         """
-        if self._confirmed is None:
-            self._confirmed = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiting.add(waiter)
+        if self._look_due is None:
+            pause = max(self._looked_at + LOOK_PAUSE_S - time.monotonic(), 0)
+            self._look_due = loop.call_later(pause, self._look)
+        try:
+            await asyncio.wait([waiter], timeout=self._settings.deaf_s)
+        finally:
+            self._waiting.discard(waiter)
+
+    def _look(self) -> None:
+        self._look_due = None
+        if self._waiting:
             self._suspect = True
             self._nudge.set()
-        await asyncio.wait([self._confirmed], timeout=self._settings.deaf_s)
 
     async def _session(self) -> None:
         """Subscribe, catch up, and listen until something fails."""
@@ -233,6 +250,8 @@ class Listener:
     async def _catch_up(self) -> None:
         """Read the log until its head; make the mirror anew where its history is another one."""
         self.reads += 1
+        self._looked_at = time.monotonic()
+        waiting = list(self._waiting)  # who comes from here on may know of an event that this look does not see
         if not self._mirror.loaded:
             await self._mirror.load(self._log)
             self._on_event()
@@ -253,9 +272,9 @@ class Listener:
                     await self._restart("expired")
             self._on_event()
         self._on_event()
-        if self._confirmed is not None and not self._suspect:
-            self._confirmed.set_result(None)
-            self._confirmed = None
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _apply_from_log(self, entry: Entry) -> Applied:
         try:

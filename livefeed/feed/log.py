@@ -38,8 +38,9 @@ _NO_SYNC = ("unknown command", "appendonly is disabled", "no permissions")
 _SORT_TIME_CHARS = 14
 """Characters of a sort key before the item's id."""
 
-STORE_ERRORS = (RedisError, OSError, TimeoutError)
-"""What the store raises when it cannot be reached, is full, read-only or too slow."""
+STORE_ERRORS = (RedisError, OSError, TimeoutError, RuntimeError)
+"""What the store raises when it cannot be reached, is full, read-only or too slow. uvloop says RuntimeError when
+redis-py writes to a connection that was lost in this very turn ("the handler is closed")."""
 
 
 class Keys:
