@@ -12,7 +12,7 @@ from redis.backoff import ConstantBackoff
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
@@ -65,7 +65,12 @@ def create(settings: Settings | None = None) -> Starlette:
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(SecurityHeaders, settings=settings)],
-        exception_handlers={ApiError: _on_api_error, HTTPException: _on_http_error, Exception: _on_failure},
+        exception_handlers={
+            ApiError: _on_api_error,
+            HTTPException: _on_http_error,
+            ClientDisconnect: _on_disconnect,
+            Exception: _on_failure,
+        },
     )
     app.state.settings = settings
     app.router.redirect_slashes = False  # "/stream/" is not "/stream": an EventSource must not be sent around
@@ -108,6 +113,11 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         return await _on_api_error(request, WrongMethod(message, headers={"allow": allowed}))
     failure = BadRequest(str(error.detail)) if error.status_code < 500 else Internal(str(error.detail))
     return await _on_api_error(request, failure)
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    """The client left before its request was whole: no failure of ours, and nobody is there to be answered."""
+    return Response(status_code=400)
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:
