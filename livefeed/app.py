@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -49,14 +49,15 @@ def create(settings: Settings | None = None) -> Starlette:
     ]
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Callable[[], None]]]:
         redis = connect(settings)
         app.state.feed = feed = Feed(redis, settings)
         app.state.tokens = Tokens(redis, settings.feed_name)
         app.state.publisher = Publisher(feed.log, settings)
         try:
             await feed.start()
-            yield
+            # Our server calls it at SIGTERM: lifespan shutdown, where others stop us, comes after the last response.
+            yield {"stopping": feed.stopping}
             await feed.stop()
         finally:
             await redis.aclose()

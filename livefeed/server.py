@@ -45,6 +45,10 @@ BACKLOG = 4096
 `net.core.somaxconn`, 4096 by default."""
 DESCRIPTORS_MAX = 1_048_576
 """The soft limit on open files is raised to the hard one, but not above this: some containers say a billion."""
+ACCEPTED_S = 0.05
+"""A stopping process waits so long for the request of a connection that it accepted just before."""
+LAST_RESPONSES_S = 1
+"""Responses, and streams that are iterated, may take this much longer than the drain before they are cancelled."""
 SHUTDOWN_GRACE_S = 3.0
 """After the drain: the time for lifespan shutdown, after which the process ends without it."""
 STORE_WAIT_S = 3.0
@@ -118,7 +122,7 @@ def serve(settings: Settings, listener: socket.socket, app: str, http: str, star
         proxy_headers=False,
         backlog=BACKLOG,
         workers=1,
-        timeout_graceful_shutdown=max(1, math.ceil(settings.drain_s)),
+        timeout_graceful_shutdown=math.ceil(settings.drain_s + LAST_RESPONSES_S),
     )
     try:
         _Server(config, started, _stop_s(settings)).run(sockets=[listener])
@@ -128,8 +132,8 @@ def serve(settings: Settings, listener: socket.socket, app: str, http: str, star
 
 
 def _stop_s(settings: Settings) -> float:
-    """Bound on a process's stop: responses that end, then streams that drain, then the rest of lifespan shutdown."""
-    return 2 * settings.drain_s + SHUTDOWN_GRACE_S
+    """Bound on a process's stop: streams drain and responses end at the same time, then the rest of lifespan shutdown."""
+    return settings.drain_s + LAST_RESPONSES_S + SHUTDOWN_GRACE_S
 
 
 class _Server(uvicorn.Server):
@@ -152,6 +156,13 @@ class _Server(uvicorn.Server):
         watchdog.start()
         try:
             async with asyncio.timeout(self._stop_s):
+                for server in self.servers:
+                    server.close()
+                # What is in the socket's queue is the other workers' from here on. The streams drain now: uvicorn waits
+                # for every response before it tells the application, and one slow download would hold them all up.
+                if stopping := getattr(self.lifespan, "state", {}).get("stopping"):
+                    stopping()
+                await asyncio.sleep(ACCEPTED_S)
                 await super().shutdown(sockets)
         except TimeoutError:
             log.error("the application did not shut down in time", after_s=self._stop_s)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import random
 import resource
@@ -90,6 +91,8 @@ class Hub:
         """Since when (monotonic clock); oldest first, as all have the same deadline."""
         self._drained: dict[Subscriber, asyncio.Future[None]] = {}
         """Replays that wait for their reader's buffer."""
+        self._ending: dict[Subscriber, None] = {}
+        """Those that were written their end, until it has left."""
         self._ticks: dict[tuple[int, bool], bytes] = {}
         self.stream_max = settings.stream_max or _descriptors() - DESCRIPTOR_RESERVE
         self.epoch = 0
@@ -135,6 +138,7 @@ class Hub:
 
     def leave(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; the last one of a group takes it along."""
+        self._ending.pop(subscriber, None)
         group = subscriber.group
         if subscriber not in group.members:
             return
@@ -332,19 +336,27 @@ class Hub:
     # Ends
 
     def end(self, subscriber: Subscriber, data: bytes) -> None:
-        """Write the last bytes of a stream and close it: a last chunk, so that the browser sees a proper end."""
+        """Write the last bytes of a stream and close it: a last chunk, so that the browser sees a proper end.
+
+        It leaves the rounds and the wheel at once: its buffer may still hold bytes, and a transport takes more after
+        `close` as long as it does, which would then follow the last chunk.
+        """
         chunked = subscriber.group.chunked
         self._write(subscriber, subscriber.group.framed(data) + (sse.LAST_CHUNK if chunked else b""))
         subscriber.close()
+        self.leave(subscriber)
+        self._ending[subscriber] = None
 
     async def drain(self) -> None:
         """End all streams, spread over the drain time, each with a `bye` and its own reconnection time."""
         self.draining = True
         self.notify()
+        started, window_s = time.monotonic(), self._settings.drain_s
         subscribers = [subscriber for slot in self._wheel for subscriber in slot]
         random.shuffle(subscribers)
+        count = self.streams
         steps = max(1, min(WHEEL_SLOTS, len(subscribers)))
-        share = -(-len(subscribers) // steps) if subscribers else 0
+        share = -(-len(subscribers) // steps)
         for step in range(steps):
             for subscriber in subscribers[step * share : (step + 1) * share]:
                 if subscriber.behind_since is not None:
@@ -352,29 +364,34 @@ class Hub:
                 elif not subscriber.transport.is_closing():
                     self.end(subscriber, sse.bye("restart", self.retry_ms()))
             if subscribers and step < steps - 1:
-                await asyncio.sleep(self._settings.drain_s / steps)
-        deadline = time.monotonic() + LAST_WRITES_S
-        while self.streams and time.monotonic() < deadline:  # noqa: ASYNC110  (at most once in a process's life)
+                await asyncio.sleep(max(0, started + window_s * (step + 1) / steps - time.monotonic()))
+        deadline = started + window_s + LAST_WRITES_S
+        while (self.streams or self._ending) and time.monotonic() < deadline:  # noqa: ASYNC110  (once in a life)
             await asyncio.sleep(LAST_WRITES_S / 100)
-        for subscriber in subscribers:
-            if not subscriber.transport.is_closing() or self.streams:
-                subscriber.abort()
+        late = [subscriber for subscriber in subscribers if subscriber in self._ending or subscriber in subscriber.group.members]
+        for subscriber in late:
+            subscriber.abort()
+        took_s = round(time.monotonic() - started, 2)
+        logger.info("the streams have ended", streams=count, cut=len(late), took_s=took_s)
 
     # Streams that are iterated, under a server that hands over no connection
 
     async def iterate(self, filter: Filter, view: View, cursor: int, stopping: anyio.Event) -> AsyncIterator[bytes]:
         """The frames after `cursor`, for ever: the same window, cursor and rules as a handed-over reader's.
 
-        Backpressure is the iteration's own. Ends with a `bye` when the process drains or `stopping` is set, and without
-        a word when the cursor has left the window.
+        Backpressure is the iteration's own. Ends with a `bye`, at a time of its own within the drain time, when the
+        process drains or `stopping` is set, and without a word when the cursor has left the window.
         """
         epoch = self.epoch
         next_tick = time.monotonic() + random.uniform(0, self._settings.tick_s)  # noqa: S311  (spreads load)
         self.streams += 1
         stop = asyncio.create_task(stopping.wait(), name="stream-stopping")
         try:
-            while not self.draining and not stopping.is_set():
-                if epoch != self.epoch:
+            ends_at = math.inf
+            while time.monotonic() < ends_at:
+                if ends_at == math.inf and (self.draining or stopping.is_set()):
+                    ends_at = time.monotonic() + random.uniform(0, self._settings.drain_s)  # noqa: S311  (spreads load)
+                elif epoch != self.epoch:
                     epoch, cursor = self.epoch, self._window.head.seq
                     yield sse.reset("diverged", self._window.head)
                 elif cursor < self._window.head.seq:
@@ -392,7 +409,8 @@ class Hub:
                     next_tick += self._settings.tick_s
                     yield self.tick(cursor)
                 else:
-                    await self.arrived(next_tick - time.monotonic(), stop)
+                    others = [stop] if ends_at == math.inf else []
+                    await self.arrived(min(next_tick, ends_at) - time.monotonic(), *others)
             yield sse.bye("restart", self.retry_ms())
         finally:
             stop.cancel()

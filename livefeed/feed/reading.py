@@ -65,6 +65,7 @@ class Feed:
         self.hub = Hub(self.mirror, settings, lambda: self.listener.live)
         self.listener = Listener(self.log, self.mirror, settings, on_event=self.hub.notify, on_restart=self.hub.restart)
         self._tasks: list[asyncio.Task[None]] = []
+        self._drain: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the tasks and wait for the first look at the log.
@@ -80,9 +81,16 @@ class Feed:
                 raise StartError(f"The feed could not be read at start: {self.listener.why_not_live}.")
             await asyncio.sleep(0.005)
 
+    def stopping(self) -> None:
+        """The process is to stop: turn newcomers away, and begin to end all streams within the drain time."""
+        if self._drain is None:
+            self._drain = asyncio.create_task(self.hub.drain(), name="drain")
+
     async def stop(self) -> None:
-        """End all streams within the drain time, then the tasks."""
-        await self.hub.drain()
+        """End all streams within the drain time, where that has not begun before, then the tasks."""
+        self.stopping()
+        assert self._drain is not None  # noqa: S101  (stopping made it)
+        await self._drain
         await tasks.end(self._tasks)
 
     @property

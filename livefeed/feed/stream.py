@@ -34,7 +34,7 @@ from livefeed.feed.window import WindowEvent
 LOG_REPLAYS_MAX = 8
 """Streams of one process that read their past from the log at once (`since`); further ones wait for their turn."""
 BYE_S = 1.0
-"""How long an iterated stream may take to say its bye, in seconds."""
+"""How long an iterated stream may take to say its bye, once its time has come within the drain, in seconds."""
 HEADERS = {
     "content-type": "text/event-stream",
     "cache-control": "no-store, no-transform",
@@ -89,6 +89,8 @@ async def stream(request: Request) -> Response:
         start = await _start(feed, wish, request.headers.get("last-event-id"))
     except Unavailable:  # only `since` needs the store; any status but 200 would close the browser's stream for ever
         return _turned_away(hub, "unavailable")
+    if hub.draining:  # began while we waited: who joins now would not be among those that are ended
+        return _turned_away(hub, "restart")
     hand_over: HandOver | None = request.scope.get("extensions", {}).get(EXTENSION)
     if hand_over is None:
         stopping = anyio.Event()
@@ -99,7 +101,7 @@ async def stream(request: Request) -> Response:
             sep="\n",
             send_timeout=feed.settings.send_deadline_s,
             shutdown_event=stopping,
-            shutdown_grace_period=BYE_S,
+            shutdown_grace_period=feed.settings.drain_s + BYE_S,
         )
     chunked = request.scope["http_version"] != "1.0"
     # From here to the join there is no await: what the opening says is true when the subscriber is in.
