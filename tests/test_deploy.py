@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from livefeed.feed.handover import HandoverProtocol
 from livefeed.settings import Settings
 from tests.serving import serving as serving_here
 from tests.serving import until
-from tests.servers import LiveServer, serving, wait_for
+from tests.servers import LiveServer, command, fetch, serving
+from tests.test_server import children
 
 WINDOW_S = 0.5
 STREAMS = 200
@@ -130,6 +130,43 @@ async def test_nothing_follows_a_streams_end(settings: Settings) -> None:
             await drain
         assert received.endswith(b"\n\n\r\n0\r\n\r\n"), received[-300:]
         assert b"Trop tard" not in received
+
+
+async def test_sighup_replaces_the_workers_and_loses_nothing(tmp_path: Path) -> None:
+    """SIGHUP: each worker is replaced by one that serves before it drains; streams get their bye and a proper end,
+    requests made all the while are all answered, and nothing is logged as an error."""
+    env = {"LIVEFEED_WORKERS": "2", "LIVEFEED_DRAIN_S": "0.3", "LIVEFEED_LOG_JSON": "yes"}
+    asked: list[int] = []
+    stop = threading.Event()
+    with await asyncio.to_thread(_started, tmp_path, "", env) as server:
+
+        def asking() -> None:
+            while not stop.is_set():
+                asked.append(fetch(f"{server.url}/livez")[0])
+
+        thread = threading.Thread(target=asking)
+        thread.start()
+        try:
+            before = _workers(server.pid)
+            async with streams(server.url, 60) as opened:
+                server.process.send_signal(signal.SIGHUP)
+                await until(lambda: "every worker has been replaced" in server.errors, "the new workers", 30)
+        finally:
+            stop.set()
+            thread.join()
+        after = _workers(server.pid)
+        assert len(before) == len(after) == 2
+        assert not before & after
+        assert [s.received[-200:] for s in opened if s.reset or not s.received.endswith(b"\r\n0\r\n\r\n")] == []
+        assert all(stream.retry_ms for stream in opened)
+        assert len(asked) > 20
+        assert set(asked) == {200}
+        assert server.terminate() == 0
+    assert '"level": "error"' not in server.errors
+
+
+def _workers(pid: int) -> set[int]:
+    return {child for child in children(pid) if "multiprocessing.spawn" in command(child)}
 
 
 def _started(tmp_path: Path, http: str, env: dict[str, str]) -> contextlib.AbstractContextManager[LiveServer]:
