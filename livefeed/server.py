@@ -132,7 +132,7 @@ def serve(settings: Settings, listener: socket.socket, app: str, http: str, star
 
 
 def _stop_s(settings: Settings) -> float:
-    """Bound on a process's stop: streams drain and responses end at the same time, then the rest of lifespan shutdown."""
+    """Bound on a process's stop: streams drain while responses end, then the rest of lifespan shutdown."""
     return settings.drain_s + LAST_RESPONSES_S + SHUTDOWN_GRACE_S
 
 
@@ -195,7 +195,10 @@ def _holder(settings: Settings) -> str:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The listening socket; connections inherit its send buffer, which bounds the kernel's part for each reader.
+    """The socket to serve on; connections inherit its send buffer, which bounds the kernel's part for each reader.
+
+    It has its address, and listens from when the first process serves: until then connections are refused, so that a
+    proxy asks another server at once, rather than wait for this one in a queue that nobody serves yet.
 
     :raises StartError: naming PORT or HOST.
     """
@@ -209,7 +212,6 @@ def listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
         listener.bind(address)
-        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

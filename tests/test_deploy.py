@@ -10,15 +10,16 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from livefeed.feed.draining import drain
 from livefeed.settings import Settings
+from tests.servers import LiveServer, command, fetch, serving
 from tests.serving import serving as serving_here
 from tests.serving import until
-from tests.servers import LiveServer, command, fetch, serving
 from tests.test_server import children
 
 WINDOW_S = 0.5
@@ -120,14 +121,14 @@ async def test_nothing_follows_a_streams_end(settings: Settings) -> None:
             while not transport.get_write_buffer_size():
                 await served.publish("Une info", body="mot " * 2_000)
             assert subscriber.behind_since is None
-            drain = asyncio.create_task(hub.drain())
+            draining = asyncio.create_task(drain(hub, settings.drain_s))
             await until(transport.is_closing, "its end")
             await served.publish("Trop tard")
             await asyncio.sleep(0.1)  # time for rounds and ticks that must not reach it
             received = b""
             while more := await asyncio.wait_for(loop.sock_recv(sock, 65_536), 10):
                 received += more
-            await drain
+            await draining
         assert received.endswith(b"\n\n\r\n0\r\n\r\n"), received[-300:]
         assert b"Trop tard" not in received
 
@@ -170,12 +171,13 @@ def _workers(pid: int) -> set[int]:
 
 
 def _started(tmp_path: Path, http: str, env: dict[str, str]) -> contextlib.AbstractContextManager[LiveServer]:
+    """A server that has been started already: the loop goes on meanwhile."""
     stack = contextlib.ExitStack()
     server = stack.enter_context(serving(tmp_path / "var", *filter(None, [http]), env=env))
 
     @contextlib.contextmanager
-    def started() -> AsyncIterator[LiveServer]:  # type: ignore[misc]
+    def started() -> Iterator[LiveServer]:
         with stack:
             yield server
 
-    return started()  # type: ignore[arg-type]
+    return started()

@@ -76,10 +76,10 @@ class Served:
 
     def ready(self) -> dict[str, Any]:
         """What `/readyz` says; {} when it is not ready."""
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as answer:  # noqa: S310
-                said: dict[str, Any] = json.loads(answer.read())
-                return said
+        url = f"http://127.0.0.1:{self.port}/readyz"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+            said: dict[str, Any] = json.loads(answer.read())
+            return said
         return {}
 
     def stop(self, sig: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
@@ -103,9 +103,7 @@ class Readers:
 
     def __init__(self, port: int, path: str = "/stream") -> None:
         command = [str(compiled("endurance/readers")), "127.0.0.1", str(port), path]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def begin(self, command: str) -> None:
         assert self._process.stdin is not None

@@ -32,7 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_READERS = 20000, RECV_BYTES = 65536, READY_MAX = 512, LINE_BYTES = 65536, BUCKETS = 20, SCAN_MS = 2 };
+enum { MAX_READERS = 20000, RECV_BYTES = 65536, READY_MAX = 512, LINE_BYTES = 65536, BUCKETS = 20, SCAN_MS = 2, LAST_MS = 50 };
 
 typedef enum { IDLE, WAITING, CONNECTING, HEAD, OPEN } State;
 typedef enum { SIZE, PAYLOAD, PAYLOAD_END, LAST } Framing;
@@ -187,6 +187,7 @@ static void on_body(Reader *r, const char *at, size_t n) {
             break;
         case LAST:
             r->after_last += (int)(end - at);
+            r->wake = monotonic() + (int64_t)LAST_MS * 1000000; /* a proxy keeps the connection */
             return;
         }
     }
@@ -290,8 +291,11 @@ static void serve(void) {
     int64_t now = monotonic();
     if (now - scanned < (int64_t)SCAN_MS * 1000000) return;
     scanned = now;
-    for (int i = 0; i < reader_count; i++)
-        if (readers[i].state == WAITING && readers[i].wake <= now) dial(&readers[i]);
+    for (int i = 0; i < reader_count; i++) {
+        Reader *r = &readers[i];
+        if (r->state == WAITING && r->wake <= now) dial(r);
+        else if (r->state == OPEN && r->after_last >= 2 && r->wake <= now) lose(r, false);
+    }
 }
 
 /* ---- commands ---- */
@@ -328,12 +332,12 @@ static bool all_gone(void) {
 }
 
 static void report(double seconds, bool reached) {
-    int open = 0;
-    for (int i = 0; i < reader_count; i++) open += readers[i].state == OPEN;
-    printf("{\"reached\": %s, \"seconds\": %.4f, \"readers\": %d, \"open\": %d, \"opened\": %lld, \"items\": %lld, "
+    int in[OPEN + 1] = {0};
+    for (int i = 0; i < reader_count; i++) in[readers[i].state]++;
+    printf("{\"reached\": %s, \"seconds\": %.4f, \"readers\": %d, \"open\": %d, \"waiting\": %d, \"unanswered\": %d, \"opened\": %lld, \"items\": %lld, "
            "\"holes\": %lld, \"doubles\": %lld, \"tick_wrong\": %lld, \"not_ours\": %lld, \"resets\": %lld, "
            "\"byes\": %lld, \"proper\": %lld, \"broken\": %lld, \"cut\": %lld, \"refused\": %lld, \"excess\": %lld",
-           reached ? "true" : "false", seconds, reader_count, open, (long long)count.opened, (long long)count.items,
+           reached ? "true" : "false", seconds, reader_count, in[OPEN], in[WAITING], in[CONNECTING] + in[HEAD], (long long)count.opened, (long long)count.items,
            (long long)count.holes, (long long)count.doubles, (long long)count.tick_wrong, (long long)count.not_ours,
            (long long)count.resets, (long long)count.byes, (long long)count.proper, (long long)count.broken,
            (long long)count.cut, (long long)count.refused, (long long)count.excess_bytes);

@@ -12,7 +12,7 @@ been written, and only what lies after it is written next. There is no other boo
 
 `pause_writing` makes a reader **behind**: rounds skip it. `resume_writing` catches it up a few frames at a time. One
 that is behind longer than the send deadline, or whose cursor has left the window, is aborted; the browser comes back
-with its last id. Ticks, deadlines and the drain run on one wheel of slots; a subscriber's slot is random, so that
+with its last id. Ticks and deadlines run on one wheel of slots; a subscriber's slot is random, so that
 readers that arrive together do not tick together.
 """
 
@@ -50,8 +50,6 @@ CATCH_UP_EVENTS = 16
 """Events written at once to a reader that was behind; about a quarter of the write buffer at 1 KB an event."""
 DESCRIPTOR_RESERVE = 256
 """Descriptors kept from streams: for Redis, health, the desk and pages while the streams are full."""
-LAST_WRITES_S = 1.0
-"""How long a drain waits for the last bytes to leave; who has not taken them by then comes back all the same."""
 WHEEL_SLOTS = 100
 """Slots of the wheel: with 15 s between ticks one turn every 150 ms."""
 
@@ -91,7 +89,7 @@ class Hub:
         """Since when (monotonic clock); oldest first, as all have the same deadline."""
         self._drained: dict[Subscriber, asyncio.Future[None]] = {}
         """Replays that wait for their reader's buffer."""
-        self._ending: dict[Subscriber, None] = {}
+        self.ending: dict[Subscriber, None] = {}
         """Those that were written their end, until it has left."""
         self._ticks: dict[tuple[int, bool], bytes] = {}
         self.stream_max = settings.stream_max or _descriptors() - DESCRIPTOR_RESERVE
@@ -114,6 +112,11 @@ class Hub:
     def full(self) -> bool:
         """Whether no further stream is admitted."""
         return self.draining or self.streams >= self.stream_max
+
+    @property
+    def subscribers(self) -> list[Subscriber]:
+        """The open streams that were handed over."""
+        return [subscriber for slot in self._wheel for subscriber in slot]
 
     def retry_ms(self) -> int:
         """A reconnection time, random for each stream: those that were cut together come back apart."""
@@ -138,7 +141,7 @@ class Hub:
 
     def leave(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; the last one of a group takes it along."""
-        self._ending.pop(subscriber, None)
+        self.ending.pop(subscriber, None)
         group = subscriber.group
         if subscriber not in group.members:
             return
@@ -345,34 +348,7 @@ class Hub:
         self._write(subscriber, subscriber.group.framed(data) + (sse.LAST_CHUNK if chunked else b""))
         subscriber.close()
         self.leave(subscriber)
-        self._ending[subscriber] = None
-
-    async def drain(self) -> None:
-        """End all streams, spread over the drain time, each with a `bye` and its own reconnection time."""
-        self.draining = True
-        self.notify()
-        started, window_s = time.monotonic(), self._settings.drain_s
-        subscribers = [subscriber for slot in self._wheel for subscriber in slot]
-        random.shuffle(subscribers)
-        count = self.streams
-        steps = max(1, min(WHEEL_SLOTS, len(subscribers)))
-        share = -(-len(subscribers) // steps)
-        for step in range(steps):
-            for subscriber in subscribers[step * share : (step + 1) * share]:
-                if subscriber.behind_since is not None:
-                    subscriber.abort()
-                elif not subscriber.transport.is_closing():
-                    self.end(subscriber, sse.bye("restart", self.retry_ms()))
-            if subscribers and step < steps - 1:
-                await asyncio.sleep(max(0, started + window_s * (step + 1) / steps - time.monotonic()))
-        deadline = started + window_s + LAST_WRITES_S
-        while (self.streams or self._ending) and time.monotonic() < deadline:  # noqa: ASYNC110  (once in a life)
-            await asyncio.sleep(LAST_WRITES_S / 100)
-        late = [subscriber for subscriber in subscribers if subscriber in self._ending or subscriber in subscriber.group.members]
-        for subscriber in late:
-            subscriber.abort()
-        took_s = round(time.monotonic() - started, 2)
-        logger.info("the streams have ended", streams=count, cut=len(late), took_s=took_s)
+        self.ending[subscriber] = None
 
     # Streams that are iterated, under a server that hands over no connection
 

@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from livefeed.errors import BadRequest, StartError, Unavailable
 from livefeed.feed import tasks
+from livefeed.feed.draining import drain
 from livefeed.feed.filter import PARAMETERS, Filter
 from livefeed.feed.hub import Hub
 from livefeed.feed.item import PublicItem
@@ -84,7 +85,7 @@ class Feed:
     def stopping(self) -> None:
         """The process is to stop: turn newcomers away, and begin to end all streams within the drain time."""
         if self._drain is None:
-            self._drain = asyncio.create_task(self.hub.drain(), name="drain")
+            self._drain = asyncio.create_task(drain(self.hub, self.settings.drain_s), name="drain")
 
     async def stop(self) -> None:
         """End all streams within the drain time, where that has not begun before, then the tasks."""

@@ -343,7 +343,7 @@ async def test_an_editor_who_leaves_in_mid_request_is_no_failure(
 ) -> None:
     """A connection that breaks before its body is whole publishes nothing, and writes no error into the log."""
     async with serving(settings) as served:
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
         head = f"POST /api/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.token}\r\n"
         head += 'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"headline":'
         writer.write(head.encode())
