@@ -3,6 +3,7 @@
 # make test                set up all that the tests need, then every check and every test
 # make check               ruff, mypy, and TypeScript over the page's scripts
 # make bench               the benchmarks, against the peers installed here
+# make endurance           deploys, storms, churn and memory at full size (about six minutes)
 # make procfile            web and a Redis of your own, as the Procfile says (honcho)
 # make clean               remove what these commands made, but never var/, the data
 
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?= -n auto --maxprocesses=8
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run test check lint types scripts bench procfile clean
+.PHONY: help run test check lint types scripts bench endurance procfile clean
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
@@ -43,6 +44,11 @@ scripts:
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench $(ARGS)
+
+# Five times the requests and connections of `make test`, then the scenarios of bench/endurance/.
+endurance: $(VENV)/.installed-dev
+	ENDURANCE=5 $(BIN)/python -m pytest -q --timeout=300 tests/feed/test_cancellation.py
+	$(BIN)/python -m bench.endurance $(ARGS)
 
 # PORT is what a Procfile host sets; honcho's own default would be 5000.
 procfile: $(VENV)/.installed-dev

@@ -19,7 +19,7 @@ from livefeed.feed.draining import drain
 from livefeed.settings import Settings
 from tests.servers import LiveServer, command, fetch, serving
 from tests.serving import serving as serving_here
-from tests.serving import until
+from tests.serving import reading, until
 from tests.test_server import children
 
 WINDOW_S = 0.5
@@ -131,6 +131,40 @@ async def test_nothing_follows_a_streams_end(settings: Settings) -> None:
             await draining
         assert received.endswith(b"\n\n\r\n0\r\n\r\n"), received[-300:]
         assert b"Trop tard" not in received
+
+
+async def test_a_slow_download_does_not_hold_the_streams_up(tmp_path: Path) -> None:
+    """A response that its client does not read is waited for while the streams drain, not before."""
+    env = {"LIVEFEED_DRAIN_S": "1", "LIVEFEED_SEND_BUFFER_BYTES": "4096"}
+    with await asyncio.to_thread(_started, tmp_path, "", env) as server, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        slow.connect(("127.0.0.1", int(server.url.rpartition(":")[2])))
+        slow.sendall(b"POST /api/items HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")  # never completed
+        async with streams(server.url, 20) as opened:
+            server.process.send_signal(signal.SIGTERM)
+            stopped_at = time.monotonic()
+        await asyncio.to_thread(server.process.wait, 15)
+    assert all(stream.retry_ms for stream in opened)
+    assert max(stream.ended_at for stream in opened) - stopped_at < 1.8
+
+
+async def test_a_storm_costs_one_read_of_the_log(settings: Settings) -> None:
+    """After a restart every reader comes back with its last id and is caught up from memory: the log is read once,
+    whatever the number of readers."""
+    settings = dataclasses.replace(settings, drain_s=0.0)
+    async with serving_here(settings) as served:
+        for n in range(3):
+            last = (await served.publish(f"Info {n}"))["position"]
+        for n in range(20):
+            await served.publish(f"Info {n}")
+    async with serving_here(settings) as served:
+        async with contextlib.AsyncExitStack() as stack:
+            back = [await stack.enter_async_context(reading(served, last_event_id=last)) for _ in range(50)]
+            for reader in back:
+                await reader.until(lambda r: len(r.items) == 20)
+                assert reader.seqs == list(range(4, 24))
+                assert not reader.of("reset")
+        assert served.feed.listener.reads == 1
 
 
 async def test_sighup_replaces_the_workers_and_loses_nothing(tmp_path: Path) -> None:

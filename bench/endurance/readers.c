@@ -32,7 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_READERS = 20000, RECV_BYTES = 65536, READY_MAX = 512, LINE_BYTES = 65536, BUCKETS = 20, SCAN_MS = 2, LAST_MS = 50 };
+enum { MAX_READERS = 20000, RECV_BYTES = 65536, READY_MAX = 512, LINE_BYTES = 1048576, BUCKETS = 20, SCAN_MS = 2, LAST_MS = 50 };
 
 typedef enum { IDLE, WAITING, CONNECTING, HEAD, OPEN } State;
 typedef enum { SIZE, PAYLOAD, PAYLOAD_END, LAST } Framing;
