@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -16,9 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
-from livefeed import health
-from livefeed.errors import ApiError, BadRequest, Internal, NotFound, StartError, WrongMethod
+from livefeed import health, metrics
+from livefeed.errors import ApiError, BadRequest, Internal, NotFound, WrongMethod
+from livefeed.feed.pace import STATE
 from livefeed.feed.reading import Feed
+from livefeed.feed.store import connect
 from livefeed.feed.stream import stream
 from livefeed.newsroom import api as newsroom_api
 from livefeed.newsroom.publishing import Publisher
@@ -29,11 +29,6 @@ from livefeed.reader.errors import error_page
 from livefeed.reader.headers import SecurityHeaders
 from livefeed.settings import Settings
 
-POOL_MAX = 50
-"""Redis connections of one process; further commands wait for one, within `redis_timeout_s`."""
-_RETRY = Retry(ConstantBackoff(0.05), 1)
-"""One quick second try, for a connection that had gone stale. Safe for publishing: receipts make it idempotent."""
-
 logger = structlog.get_logger()
 
 
@@ -43,59 +38,49 @@ def create(settings: Settings | None = None) -> Starlette:
     routes: list[BaseRoute] = [
         Route("/stream", stream, methods=["GET", "HEAD", "OPTIONS"]),
         *health.ROUTES,
+        *metrics.ROUTES,
         *newsroom_api.routes(settings),
         *outlets_api.routes(settings),
         *pages.routes(settings),
     ]
 
+    requests: Counter[tuple[str, int]] = Counter()
+
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Callable[[], None]]]:
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         redis = connect(settings)
         app.state.feed = feed = Feed(redis, settings)
         app.state.tokens = Tokens(redis, settings.feed_name)
         app.state.publisher = Publisher(feed.log, settings)
         try:
             await feed.start()
-            # Our server calls it at SIGTERM: lifespan shutdown, where others stop us, comes after the last response.
-            yield {"stopping": feed.stopping}
-            await feed.stop()
+            app.state.reporter = reporter = metrics.Reporter(feed, requests)
+            async with reporter.reporting():
+                feed.supervise("report", reporter.run)
+                # The server's protocol finds the pace in the lifespan's state, our server "stopping", which it calls at
+                # SIGTERM: lifespan shutdown comes after the last response. Under another server nobody asks for them.
+                yield {STATE: feed.pace, "stopping": feed.stopping}
+                await feed.stop()
         finally:
             await redis.aclose()
 
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(SecurityHeaders, settings=settings)],
+        middleware=[
+            Middleware(metrics.Counted, requests=requests, routes=routes),
+            Middleware(SecurityHeaders, settings=settings),
+        ],
         exception_handlers={
             ApiError: _on_api_error,
             HTTPException: _on_http_error,
-            ClientDisconnect: _on_disconnect,
+            ClientDisconnect: _on_gone,
             Exception: _on_failure,
         },
     )
     app.state.settings = settings
     app.router.redirect_slashes = False  # "/stream/" is not "/stream": an EventSource must not be sent around
     return app
-
-
-def connect(settings: Settings) -> Redis:
-    """A client of the store, with bounds on every wait; connects when first used.
-
-    :raises StartError: when LIVEFEED_REDIS_URL cannot be read.
-    """
-    bounds = {
-        "socket_timeout": settings.redis_timeout_s,
-        "socket_connect_timeout": settings.redis_timeout_s,
-        "retry": _RETRY,
-        "client_name": "livefeed",
-    }
-    try:
-        pool = BlockingConnectionPool.from_url(
-            settings.redis_url, max_connections=POOL_MAX, timeout=settings.redis_timeout_s, **bounds
-        )
-    except ValueError as error:
-        raise StartError(f"LIVEFEED_REDIS_URL: {error}") from None
-    return Redis.from_pool(pool)
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:
@@ -116,9 +101,9 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     return await _on_api_error(request, failure)
 
 
-async def _on_disconnect(request: Request, error: Exception) -> Response:
-    """The client left before its request was whole: no failure of ours, and nobody is there to be answered."""
-    return Response(status_code=400)
+async def _on_gone(request: Request, error: Exception) -> Response:
+    """The client has gone, or was cut, before its body was read: nobody is left to answer."""
+    return Response(status_code=408)
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@
         ├── Forbidden       403 a token without the scope
         ├── NotFound        404 no such item or address
         ├── WrongMethod     405 the address exists, the method does not
+        ├── TooSlow         408 the request did not come in time
         ├── Conflict        409 the item's state does not allow the change
         ├── Withdrawn       410 the item was withdrawn by the newsroom
         ├── StaleVersion    412 somebody changed the item meanwhile
@@ -16,6 +17,7 @@
         ├── InvalidField    422 a field's value is refused; names the field
         ├── KeyReused       422 an idempotency key came with another body
         ├── VersionRequired 428 a change without If-Match
+        ├── HeadTooLarge    431 the request's head is over its bound
         ├── Internal        500 our fault
         └── Unavailable     503 the store cannot take writes now; the same key may be retried
 
@@ -96,6 +98,12 @@ class WrongMethod(ApiError):
     status, code = 405, "method_not_allowed"
 
 
+class TooSlow(ApiError):
+    """The request's head or body did not come in time; the connection ends."""
+
+    status, code = 408, "too_slow"
+
+
 class Conflict(ApiError):
     """The item's state does not allow this change."""
 
@@ -142,6 +150,12 @@ class VersionRequired(ApiError):
     """A change without the version it is based on."""
 
     status, code = 428, "version_required"
+
+
+class HeadTooLarge(ApiError):
+    """The request's head is over its bound; the connection ends."""
+
+    status, code = 431, "head_too_large"
 
 
 class Internal(ApiError):

@@ -24,17 +24,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import redis
 import structlog
 import uvicorn
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
-from livefeed import logs, run_file
+from livefeed import logs, reports, run_file
 from livefeed.embedded import connection_url
 from livefeed.errors import StartError
+from livefeed.feed import store
 from livefeed.settings import Settings, table, variable
 from livefeed.workers import Workers
 
@@ -84,10 +82,15 @@ def run(
         try:
             listener = stack.enter_context(listen(settings))
             url = stack.enter_context(connection_url(settings))
-            check_store(url, settings.redis_timeout_s)
-            port = listener.getsockname()[1]
-            settings = dataclasses.replace(settings, port=port, redis_url=url)
+            settings = dataclasses.replace(settings, port=listener.getsockname()[1], redis_url=url)
+            check_store(settings)
             address = local_address(settings)
+            reports.clean(settings.data_dir)
+            if settings.metrics_port:
+                # Loaded here: it brings the whole application, which a parent of workers has no other use for.
+                from livefeed import metrics_port
+
+                stack.enter_context(metrics_port.listening(settings))
 
             def serving() -> None:
                 run_file.write(settings.data_dir, address)
@@ -195,7 +198,8 @@ def _holder(settings: Settings) -> str:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The socket to serve on; connections inherit its send buffer, which bounds the kernel's part for each reader.
+    """The socket to serve on. Connections inherit its send buffer, which bounds the kernel's part for each reader, and
+    on Linux the send deadline, after which the kernel ends a connection whose other side has vanished.
 
     It has its address, and listens from when the first process serves: until then connections are refused, so that a
     proxy asks another server at once, rather than wait for this one in a queue that nobody serves yet.
@@ -211,6 +215,9 @@ def listen(settings: Settings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: the kernel gives up a reader that acknowledges nothing
+            deadline_ms = math.ceil(settings.send_deadline_s * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, deadline_ms)
         listener.bind(address)
     except OSError as error:
         listener.close()
@@ -225,36 +232,38 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def check_store(url: str, timeout_s: float) -> None:
-    """See that a Redis answers at `url` and lets us in; one that starts beside us is given `STORE_WAIT_S`.
+def check_store(settings: Settings) -> None:
+    """See that a Redis answers at `redis_url` and lets us in, and tell when it may lose what it acknowledges.
+
+    One that starts beside us is given `STORE_WAIT_S`.
 
     :raises StartError: it does not; the message tells where we looked, without the password, and what to change.
     """
-    try:
-        parts = urlsplit(url)
-        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        client = redis.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-        )
-    except ValueError:
-        raise StartError(
-            "LIVEFEED_REDIS_URL: must be like redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket."
-        ) from None
+    asyncio.run(_check_store(settings))
+
+
+async def _check_store(settings: Settings) -> None:
+    where = store.address(settings.redis_url)
     deadline = time.monotonic() + STORE_WAIT_S
-    with client:
+    async with store.connect(settings) as redis:
         while True:
             try:
-                client.ping()
-                return
-            except redis.exceptions.AuthenticationError:
-                raise StartError(f"The Redis at {where} refuses us: correct LIVEFEED_REDIS_URL.") from None
-            except redis.exceptions.RedisError as error:
-                if time.monotonic() > deadline or not isinstance(error, redis.exceptions.ConnectionError):
+                await redis.ping()
+                break
+            except RedisError as error:
+                if isinstance(error.__cause__ or error, AuthenticationError):
+                    raise StartError(f"The Redis at {where} refuses us: correct LIVEFEED_REDIS_URL.") from None
+                if time.monotonic() > deadline or not isinstance(error, ConnectionError):
                     reason = logs.printable(str(error)).rstrip(".")
                     raise StartError(
                         f"No Redis answers at {where} ({reason}): start it, or correct LIVEFEED_REDIS_URL."
                     ) from None
-            time.sleep(STORE_POLL_S)
+            await asyncio.sleep(STORE_POLL_S)
+        try:
+            if weakness := await store.weakness(redis):
+                log.warning("the store may lose what it acknowledges", store=where, why=weakness)
+        except RedisError as error:
+            log.warning("how the store keeps what it acknowledges is unknown", store=where, why=str(error))
 
 
 def raise_descriptor_limit() -> None:

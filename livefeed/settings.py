@@ -7,6 +7,7 @@ message that names the variable. Structured matters of the site (rubrics, names,
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 import zoneinfo
@@ -126,12 +127,37 @@ class Settings:
     stream_max: int = _setting(
         0, "Most open streams of one process. 0: the descriptor limit less a reserve.", "streams"
     )
+    stream_max_per_address: int = _setting(
+        200, "Most open streams of one address (IPv6: of one /64) in one process. 0: no limit.", "streams"
+    )
+    stream_max_total: int = _setting(
+        0, "Most open streams of all processes of the feed, to within a probe. 0: no limit.", "streams"
+    )
+    trusted_proxies: str = _setting(
+        "127.0.0.0/8,::1/128",
+        "Networks (commas between) whose X-Forwarded-For is believed; no limit for who comes without one.",
+    )
     drain_s: float = _setting(5.0, "On SIGTERM streams are ended spread over this time.", "seconds")
+
+    # Plain requests
+    head_deadline_s: float = _setting(
+        10.0, "A request's head must be complete this long after its connection, or its first byte.", "seconds"
+    )
+    rate_grace_s: float = _setting(10.0, "A body or a download may take this long whatever its rate...", "seconds")
+    rate_min_bytes: int = _setting(1_024, "...and one second more for each of these; then it is cut.", "bytes")
 
     # The listener
     probe_s: float = _setting(1.0, "Time between two loopback probes over the channel.", "seconds")
     deaf_s: float = _setting(4.0, "Without an echo for this long the process counts as deaf.", "seconds")
     redis_timeout_s: float = _setting(5.0, "Longest wait for one answer of Redis.", "seconds")
+
+    # Monitoring
+    metrics_port: int = _setting(0, "A port of their own for /metrics and /readyz. 0: none.")
+    metrics_host: str = _setting("127.0.0.1", "Address of that port.")
+    metrics_token: str = _setting(
+        "",
+        "Bearer token for /metrics, on either port. Empty: none is asked on that port, and nothing is on the main one.",
+    )
 
     site: Site = field(default_factory=Site)
 
@@ -139,6 +165,11 @@ class Settings:
     def zone(self) -> zoneinfo.ZoneInfo:
         """The site's time zone, by the newest database at hand."""
         return site_zone(self.time_zone)
+
+    @property
+    def trusted_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """`trusted_proxies`, read."""
+        return tuple(ipaddress.ip_network(part.strip()) for part in self.trusted_proxies.split(",") if part.strip())
 
     @property
     def base_url(self) -> str:
@@ -188,11 +219,18 @@ class Settings:
             parts.scheme not in ("http", "https") or not parts.netloc or self.public_url[-1] == "/"
         ):
             raise StartError("LIVEFEED_PUBLIC_URL: must be like https://news.example, without a trailing slash.")
+        try:
+            _ = self.trusted_networks
+        except ValueError as error:
+            raise StartError(f"LIVEFEED_TRUSTED_PROXIES: {error}.") from None
         if not 0 <= self.port <= 65_535:
             raise StartError(f"LIVEFEED_PORT: {self.port} is not a port (0 to 65535).")
         if self.retry_min_ms > self.retry_max_ms:
             raise StartError("LIVEFEED_RETRY_MIN_MS: must not be above LIVEFEED_RETRY_MAX_MS.")
-        zero_allowed = {"port", "stream_max", "drain_s"}
+        zero_allowed = {"port", "stream_max", "stream_max_per_address", "stream_max_total", "drain_s"}
+        zero_allowed.add("metrics_port")
+        if not 0 <= self.metrics_port <= 65_535:
+            raise StartError(f"LIVEFEED_METRICS_PORT: {self.metrics_port} is not a port (0 to 65535).")
         for f in table():
             value = getattr(self, f.name)
             low = 0 if f.name in zero_allowed else 1e-3

@@ -15,9 +15,10 @@ import httpx_sse
 import uvicorn
 from starlette.applications import Starlette
 
-from livefeed.app import connect, create
+from livefeed.app import create
 from livefeed.feed.handover import HandoverProtocol
 from livefeed.feed.reading import Feed
+from livefeed.feed.store import connect
 from livefeed.newsroom.tokens import SCOPES, Tokens
 from livefeed.settings import Settings
 

@@ -18,8 +18,8 @@ import pytest
 from livefeed.feed.draining import drain
 from livefeed.settings import Settings
 from tests.servers import LiveServer, command, fetch, serving
-from tests.serving import serving as serving_here
 from tests.serving import reading, until
+from tests.serving import serving as serving_here
 from tests.test_server import children
 
 WINDOW_S = 0.5

@@ -90,5 +90,22 @@ def test_each_class_has_a_status_and_a_code_of_its_own() -> None:
     """Codes are stable and tell the errors apart."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ApiError)]
     codes = [kind.code for kind in kinds if kind is not ApiError]
-    assert len(codes) == len(set(codes)) == 15
-    assert {kind.status for kind in kinds} == {400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 428, 500, 503}
+    assert len(codes) == len(set(codes)) == 17
+    assert {kind.status for kind in kinds} == {
+        400,
+        401,
+        403,
+        404,
+        405,
+        408,
+        409,
+        410,
+        412,
+        413,
+        415,
+        422,
+        428,
+        431,
+        500,
+        503,
+    }

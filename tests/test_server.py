@@ -183,7 +183,7 @@ def test_a_redis_that_comes_up_a_moment_later_is_waited_for(tmp_path: Path) -> N
     late = threading.Timer(0.3, store.start)
     late.start()
     try:
-        check_store(f"unix://{tmp_path}/store/valkey.sock", timeout_s=5)
+        check_store(Settings(redis_url=f"unix://{tmp_path}/store/valkey.sock"))
     finally:
         late.join()
         store.stop()
@@ -195,7 +195,7 @@ def test_a_refused_password_is_told(tmp_path: Path) -> None:
         admin.config_set("requirepass", "right")
         url = f"unix://:wrong@{tmp_path}/store/valkey.sock"
         with pytest.raises(StartError, match=r"refuses us.*LIVEFEED_REDIS_URL") as refused:
-            check_store(url, timeout_s=5)
+            check_store(Settings(redis_url=url))
         assert "wrong" not in str(refused.value)
 
 

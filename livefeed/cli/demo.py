@@ -8,9 +8,9 @@ import threading
 
 from redis.asyncio import Redis
 
-from livefeed.app import connect
 from livefeed.errors import LivefeedError
 from livefeed.feed.log import Log
+from livefeed.feed.store import connect
 from livefeed.newsroom.demo import Placed, demo
 from livefeed.newsroom.input import ChangeItem, Entry, NewItem, Pin, Withdrawal
 from livefeed.newsroom.publishing import Published, Publisher, Request

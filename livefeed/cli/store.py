@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from livefeed import embedded
 from livefeed.errors import StartError, Unavailable
+from livefeed.feed import store
 from livefeed.newsroom.tokens import Tokens
 from livefeed.settings import Settings
 
@@ -24,7 +25,7 @@ async def tokens(settings: Settings) -> AsyncIterator[Tokens]:
     :raises StartError: the store cannot be reached or refuses, with its address and no password.
     """
     with _warnings_only(), embedded.connection_url(settings) as url:
-        redis = _connect(url, settings.redis_timeout_s)
+        redis = store.connect(dataclasses.replace(settings, redis_url=url))
         try:
             yield Tokens(redis, settings.feed_name)
         except (Unavailable, RedisError) as error:
@@ -33,13 +34,6 @@ async def tokens(settings: Settings) -> AsyncIterator[Tokens]:
             raise StartError(f"The store {where} cannot be used: {reason}.") from None
         finally:
             await redis.aclose()
-
-
-def _connect(url: str, timeout_s: float) -> Redis:
-    try:
-        return Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
-    except ValueError as error:
-        raise StartError(f"LIVEFEED_REDIS_URL: {error}") from None
 
 
 @contextmanager

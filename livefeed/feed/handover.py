@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-
+from livefeed.feed.pace import PacedProtocol
 from livefeed.feed.subscriber import Subscriber
 
 EXTENSION = "livefeed.handover"
@@ -23,8 +22,8 @@ HandOver = Callable[[Subscriber, list[tuple[bytes, bytes]], bytes, int], bool]
 """(subscriber, headers, first bytes framed, write buffer in bytes) → whether the connection was still there."""
 
 
-class HandoverProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, whose requests offer the hand-over."""
+class HandoverProtocol(PacedProtocol):
+    """uvicorn's protocol, at our pace, whose requests offer the hand-over."""
 
     def on_headers_complete(self) -> None:
         """The request's head is read: offer the extension, then go on as uvicorn does."""
@@ -38,9 +37,9 @@ class HandoverProtocol(HttpToolsProtocol):
 
         False when the reader has gone meanwhile; nothing is left to do then.
         """
-        cycle: RequestResponseCycle = self.cycle
+        cycle = self.running  # not `self.cycle`, which may be a request that was pipelined behind the stream's
         transport = self.transport
-        if cycle.disconnected or transport.is_closing():
+        if cycle is None or cycle.disconnected or transport.is_closing():
             return False
         head = [b"HTTP/1.1 200 OK\r\n"]
         for name, value in [*self.server_state.default_headers, *headers]:
@@ -49,7 +48,7 @@ class HandoverProtocol(HttpToolsProtocol):
         # The cycle is told that its client is gone: what the endpoint still sends is dropped, and nothing is logged.
         cycle.response_started = cycle.response_complete = cycle.disconnected = True
         cycle.message_event.set()
-        self.connections.discard(self)
+        self.connections.discard(self)  # which ends the sweep's interest too
         self.server_state.total_requests += 1
         self._unset_keepalive_if_required()
         self.pipeline.clear()  # a stream never ends in a way that a pipelined request could be answered after it
@@ -57,4 +56,8 @@ class HandoverProtocol(HttpToolsProtocol):
         transport.write(b"".join(head))
         subscriber.attach(transport, write_buffer_bytes)
         self.parser = None  # type: ignore[assignment]  # as uvicorn does when a connection is lost
+        # The offer refers to this protocol, and the scope to the offer: cut, all of the request goes at once, without
+        # waiting for the collector.
+        self.cycle.scope.pop("extensions")  # type: ignore[misc]
+        self.cycle = None  # type: ignore[assignment]
         return True

@@ -23,7 +23,6 @@ import itertools
 import math
 import os
 import random
-import resource
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -35,6 +34,8 @@ import structlog
 
 from livefeed.feed import item as items
 from livefeed.feed import sse
+from livefeed.feed.admission import Admission
+from livefeed.feed.delay import Delay
 from livefeed.feed.filter import Filter
 from livefeed.feed.mirror import Mirror
 from livefeed.feed.position import Position
@@ -48,8 +49,6 @@ SLICE = 250
 """Readers served before other tasks get a turn: about 2.5 ms at 10 µs a write."""
 CATCH_UP_EVENTS = 16
 """Events written at once to a reader that was behind; about a quarter of the write buffer at 1 KB an event."""
-DESCRIPTOR_RESERVE = 256
-"""Descriptors kept from streams: for Redis, health, the desk and pages while the streams are full."""
 WHEEL_SLOTS = 100
 """Slots of the wheel: with 15 s between ticks one turn every 150 ms."""
 
@@ -92,14 +91,13 @@ class Hub:
         self.ending: dict[Subscriber, None] = {}
         """Those that were written their end, until it has left."""
         self._ticks: dict[tuple[int, bool], bytes] = {}
-        self.stream_max = settings.stream_max or _descriptors() - DESCRIPTOR_RESERVE
+        self.admission = Admission(settings)
         self.epoch = 0
         """Counts the mirror's restarts; streams that are iterated compare it."""
         self.draining = False
-        self.streams = 0
-        """Open streams, handed over and iterated."""
         self.counts: Counter[str] = Counter()
-        """So far: deliveries (events written, times readers), rounds, ticks, replays, resets, behind, cut."""
+        """So far; `livefeed.metrics` says what each is. A key like "resets:expired" has its reason behind the colon."""
+        self.delay = Delay(mirror.window)
 
     # Readers come and go
 
@@ -109,9 +107,14 @@ class Hub:
         return self._window.head
 
     @property
-    def full(self) -> bool:
-        """Whether no further stream is admitted."""
-        return self.draining or self.streams >= self.stream_max
+    def groups(self) -> list[Group]:
+        """Groups of readers that get the same bytes."""
+        return list(self._groups.values())
+
+    @property
+    def streams(self) -> int:
+        """Open streams, handed over and iterated."""
+        return self.admission.streams
 
     @property
     def subscribers(self) -> list[Subscriber]:
@@ -127,7 +130,7 @@ class Hub:
         group = self._groups.get((filter, view, chunked)) or Group(filter, view, chunked)
         return Subscriber(self, group, cursor)
 
-    def join(self, subscriber: Subscriber) -> None:
+    def join(self, subscriber: Subscriber, address: str | None = None) -> None:
         """Bring a subscriber in that has its transport: from now on rounds and ticks reach it."""
         group = subscriber.group
         group = subscriber.group = self._groups.setdefault((group.filter, group.view, group.chunked), group)
@@ -136,7 +139,7 @@ class Hub:
         group.members[subscriber] = None
         subscriber.slot = random.randrange(WHEEL_SLOTS)  # noqa: S311  (spreads load)
         self._wheel[subscriber.slot][subscriber] = None
-        self.streams += 1
+        subscriber.place = self.admission.enter(address)
         self.catch_up(subscriber)
 
     def leave(self, subscriber: Subscriber) -> None:
@@ -149,7 +152,7 @@ class Hub:
         self._wheel[subscriber.slot].pop(subscriber, None)
         self._behind.pop(subscriber, None)
         self._release(subscriber)
-        self.streams -= 1
+        self.admission.leave(subscriber.place)
         if not group.members:
             self._groups.pop((group.filter, group.view, group.chunked), None)
 
@@ -158,6 +161,7 @@ class Hub:
     def notify(self) -> None:
         """Something has arrived in the window."""
         self._wake.set()
+        self.delay.arrived()
         if self._arrival is not None:
             self._arrival.set_result(None)
             self._arrival = None
@@ -175,6 +179,7 @@ class Hub:
         """
         self.epoch += 1
         head = self._window.head
+        self.delay.skip()
         for group in self._groups.values():
             group.cursor = head.seq
             data = group.framed(sse.reset(reason, head))
@@ -185,17 +190,20 @@ class Hub:
                 else:
                     subscriber.cursor = head.seq
                     self._write(subscriber, data)
-                    self.counts["resets"] += 1
+                    self.counts[f"resets:{reason}"] += 1
         self.notify()
 
     async def run(self) -> None:
         """Serve rounds for ever; returns only by being cancelled."""
+        self.delay.skip()
+        self._wake.set()  # what had arrived when an earlier run failed must not wait for the next event
         while True:
             await self._wake.wait()
             self._wake.clear()
-            head = self._window.head.seq
-            for group in list(self._groups.values()):
+            head, begun, groups = self._window.head.seq, time.monotonic(), self.groups
+            for group in groups:
                 await self._serve(group, head)
+            self.delay.served(head, begun, self._wake.is_set(), len(groups))
 
     async def _serve(self, group: Group, head: int) -> None:
         """Bring a group to `head`, a round at a time."""
@@ -352,15 +360,16 @@ class Hub:
 
     # Streams that are iterated, under a server that hands over no connection
 
-    async def iterate(self, filter: Filter, view: View, cursor: int, stopping: anyio.Event) -> AsyncIterator[bytes]:
+    async def iterate(
+        self, filter: Filter, view: View, cursor: int, epoch: int, stopping: anyio.Event
+    ) -> AsyncIterator[bytes]:
         """The frames after `cursor`, for ever: the same window, cursor and rules as a handed-over reader's.
 
-        Backpressure is the iteration's own. Ends with a `bye`, at a time of its own within the drain time, when the
-        process drains or `stopping` is set, and without a word when the cursor has left the window.
+        `epoch` is the hub's when the cursor was true. Backpressure is the iteration's own. Ends with a `bye`, at a time
+        of its own within the drain time, when the process drains or `stopping` is set, and without a word when the
+        cursor has left the window.
         """
-        epoch = self.epoch
         next_tick = time.monotonic() + random.uniform(0, self._settings.tick_s)  # noqa: S311  (spreads load)
-        self.streams += 1
         stop = asyncio.create_task(stopping.wait(), name="stream-stopping")
         try:
             ends_at = math.inf
@@ -369,6 +378,7 @@ class Hub:
                     ends_at = time.monotonic() + random.uniform(0, self._settings.drain_s)  # noqa: S311  (spreads load)
                 elif epoch != self.epoch:
                     epoch, cursor = self.epoch, self._window.head.seq
+                    self.counts["resets:diverged"] += 1
                     yield sse.reset("diverged", self._window.head)
                 elif cursor < self._window.head.seq:
                     end = min(cursor + CATCH_UP_EVENTS, self._window.head.seq)
@@ -390,10 +400,3 @@ class Hub:
             yield sse.bye("restart", self.retry_ms())
         finally:
             stop.cancel()
-            self.streams -= 1
-
-
-def _descriptors() -> int:
-    """How many descriptors this process may have open."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else 1_000_000

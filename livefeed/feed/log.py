@@ -2,6 +2,11 @@
 
 All keys of a feed share one hash tag, so that the same scripts run on Redis Cluster. What must be one atom is one Lua
 script; each script's head states its KEYS, ARGV, reply and errors. Reading never depends on the channel.
+
+What is acknowledged is on disk. The embedded server syncs before it replies; of any other one WAITAOF, sent behind the
+script on the same connection, asks for the sync of all that came before it. It is asked of every server: where the sync
+has been made it answers at once (0.02 ms), and nothing needs to be known of a configuration that may change, or of the
+server that a failover brings. One without it (Redis before 7.2) or without an append-only file is told of at start.
 """
 
 from __future__ import annotations
@@ -13,7 +18,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from livefeed.errors import Conflict, KeyReused, StaleVersion, Unavailable
 from livefeed.feed import position
@@ -25,11 +31,16 @@ Verdict = Literal["ok", "expired", "diverged", "ahead"]
 
 READ_PAGE = 200
 """Most entries of one read: bounds what Redis does in one script, and one reply at some hundred KB."""
+SYNC_SHARE = 0.8
+"""Part of `redis_timeout_s` that a write waits for the disk: the answer must come before the client gives up."""
+_NO_SYNC = ("unknown command", "appendonly is disabled", "no permissions")
+"""Answers to WAITAOF of a store that can give no such promise; the README says what its configuration must be."""
 _SORT_TIME_CHARS = 14
 """Characters of a sort key before the item's id."""
 
-STORE_ERRORS = (RedisError, OSError, TimeoutError)
-"""What the store raises when it cannot be reached, is full, read-only or too slow."""
+STORE_ERRORS = (RedisError, OSError, TimeoutError, RuntimeError)
+"""What the store raises when it cannot be reached, is full, read-only or too slow. uvloop says RuntimeError when
+redis-py writes to a connection that was lost in this very turn ("the handler is closed")."""
 
 
 class Keys:
@@ -45,6 +56,7 @@ class Keys:
         self.withdrawn = self.prefix + "withdrawn"
         self.all = self.prefix + "index"
         self.tokens = self.prefix + "tokens"
+        self.probe = self.prefix + "probe"
 
     def versions(self, id: str) -> str:
         """Hash of an item's versions."""
@@ -100,6 +112,18 @@ class Reading(NamedTuple):
     """Seq of the oldest entry that is still there, 0 where there is none."""
 
 
+class Pulse(NamedTuple):
+    """What a probe has found."""
+
+    refusal: str
+    """Why a publish would be refused now; "" where it would be taken."""
+    events: int
+    """Entries of the log."""
+    bytes: int
+    early: int
+    """Entries that were ever trimmed before their time, as the log had outgrown its bound."""
+
+
 class ItemPage(NamedTuple):
     """A page of current items, newest first, true at `head`."""
 
@@ -116,18 +140,29 @@ class Log:
         self.redis = redis
         self.keys = Keys(settings.feed_name)
         self._settings = settings
+        self._receipt_s = settings.receipt_hours * 3600
+        self._sync_ms = max(1, int(settings.redis_timeout_s * SYNC_SHARE * 1000))
         self._publish = redis.register_script(_source("publish"))
         self._read = redis.register_script(_source("read"))
         self._since = redis.register_script(_source("since"))
         self._page = redis.register_script(_source("page"))
+        self._probe = redis.register_script(_source("probe"))
 
     async def publish(
-        self, item: Item, before: Item | None, *, receipt_key: str, request_hash: str, backfill: bool = False
+        self,
+        item: Item,
+        before: Item | None,
+        *,
+        receipt_key: str,
+        request_hash: str,
+        receipt_s: int | None = None,
+        backfill: bool = False,
     ) -> Receipt:
         """Make `item` the newest version, one event of the log and one message: all or nothing.
 
         `before` is the version that the change is based on, None for a new item. A request with the same receipt key
-        and hash gets the first one's receipt and changes nothing.
+        and hash gets the first one's receipt and changes nothing; it is kept for `receipt_s`, None for
+        `receipt_hours`.
 
         :raises StaleVersion: the item has moved on; carries its version.
         :raises KeyReused: the receipt key came before with another hash.
@@ -140,7 +175,7 @@ class Log:
         assert item.first_published_at is not None  # noqa: S101  (public() below refuses it with a reason)
         event = Event(change=item.change, item=item.public(), backfill=backfill)
         reply = await self._run(
-            self._publish,
+            self._publish_synced,
             [
                 self.keys.head,
                 self.keys.log,
@@ -164,7 +199,7 @@ class Log:
                 msgspec.json.encode(facets),
                 msgspec.json.encode(event),
                 request_hash,
-                self._settings.receipt_hours * 3600,
+                receipt_s or self._receipt_s,
                 item.guid or "",
                 "1" if item.status == "withdrawn" else "0",
                 len(leaves),
@@ -190,7 +225,9 @@ class Log:
 
         :raises KeyReused: the key came before with another hash.
         """
-        stored: bytes | None = await self._ask(self.redis.get(receipt_key))
+        # Touched, not only read: the sync of this write covers the one of the receipt, which may have gone unconfirmed.
+        touch = ("GETEX", receipt_key, "EX", self._receipt_s)
+        stored: bytes | None = await self._ask(self._synced(*touch))
         if stored is None:
             return None
         known_hash, _, receipt = stored.partition(b" ")
@@ -213,6 +250,15 @@ class Log:
             position.parse(origin.decode()) or Position(0, ""),
             int(first_seq),
         )
+
+    async def probe(self, message: bytes) -> Pulse:
+        """Ring the channel with `message`, and see whether the store takes writes; see the script's head."""
+        refusal, events, size, early = await self._run(
+            self._probe,
+            [self.keys.head, self.keys.log, self.keys.probe],
+            [self.keys.channel, "PUBLISH", message, round(self._settings.probe_s * 1000)],
+        )
+        return Pulse(refusal.decode(errors="replace"), events, size, early)
 
     async def head(self) -> Position:
         """The log's head; a new log gets one."""
@@ -258,6 +304,32 @@ class Log:
 
     async def _run(self, script: Any, keys: list[str], args: list[Any]) -> Any:
         return await self._ask(script(keys=keys, args=args))
+
+    async def _publish_synced(self, keys: list[str], args: list[Any]) -> Any:
+        command = ("EVALSHA", self._publish.sha, len(keys), *keys, *args)
+        try:
+            return await self._synced(*command)
+        except NoScriptError:
+            await self.redis.script_load(self._publish.script)
+            return await self._synced(*command)
+
+    async def _synced(self, *command: Any) -> Any:
+        """The answer to a write, once the store says that its disk has it.
+
+        :raises RedisError: the write was refused, or its sync did not come; it may have been made all the same.
+        """
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.execute_command(*command)
+            pipeline.execute_command("WAITAOF", 1, 0, self._sync_ms)
+            reply, synced = await pipeline.execute(raise_on_error=False)
+        if isinstance(reply, Exception):
+            raise reply
+        if isinstance(synced, Exception):
+            if not any(words in str(synced) for words in _NO_SYNC):
+                raise synced
+        elif not synced[0]:
+            raise RedisTimeoutError(f"the disk did not have the write within {self._sync_ms} ms")
+        return reply
 
     async def _ask(self, command: Any) -> Any:
         try:

@@ -68,6 +68,8 @@ class Start(NamedTuple):
     """Everything up to here counts as written."""
     reset: ResetReason | None = None
     """Why the position asked for cannot be continued; the stream starts at the head then."""
+    mark: str = ""
+    """Of the position at `seq`, where the log told it; "" where the window knows it, or the log starts there."""
 
 
 async def stream(request: Request) -> Response:
@@ -83,19 +85,19 @@ async def stream(request: Request) -> Response:
     if request.method == "HEAD":
         return Response(headers=HEADERS)
     hub = feed.hub
-    if hub.full:
+    peer = request.client.host if request.client else None
+    address = hub.admission.address(peer, request.headers.getlist("x-forwarded-for"))
+    if not _admits(hub, address):  # here, so that one who is turned away costs little
         return _turned_away(hub, "restart" if hub.draining else "limit")
     try:
         start = await _start(feed, wish, request.headers.get("last-event-id"))
     except Unavailable:  # only `since` needs the store; any status but 200 would close the browser's stream for ever
         return _turned_away(hub, "unavailable")
-    if hub.draining:  # began while we waited: who joins now would not be among those that are ended
-        return _turned_away(hub, "restart")
     hand_over: HandOver | None = request.scope.get("extensions", {}).get(EXTENSION)
     if hand_over is None:
         stopping = anyio.Event()
         return EventSourceResponse(
-            _frames(feed, wish, start, stopping),
+            _frames(feed, wish, start, stopping, address),
             headers=HEADERS,
             ping=0,
             sep="\n",
@@ -104,16 +106,19 @@ async def stream(request: Request) -> Response:
             shutdown_grace_period=feed.settings.drain_s + BYE_S,
         )
     chunked = request.scope["http_version"] != "1.0"
-    # From here to the join there is no await: what the opening says is true when the subscriber is in.
+    # From here to the join there is no await: what the opening says is true when the subscriber is in, and no other
+    # has taken its place since it was asked for, nor has the drain begun, which would not end it.
+    if not _admits(hub, address):
+        return _turned_away(hub, "restart" if hub.draining else "limit")
     subscriber = hub.subscriber(wish.filter, wish.view, chunked, start.seq)
     first = subscriber.group.framed(_opening(hub, start))
     headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     headers.append((b"transfer-encoding", b"chunked") if chunked else (b"connection", b"close"))
     if hand_over(subscriber, headers, first, feed.settings.write_buffer_bytes):
         subscriber.replaying = start.seq < feed.mirror.window.base.seq
-        hub.join(subscriber)
+        hub.join(subscriber, address)
         if subscriber.replaying:
-            await _replay(feed, subscriber)
+            await _replay(feed, subscriber, Position(start.seq, start.mark))
     return _HandedOver()
 
 
@@ -177,7 +182,9 @@ async def _start(feed: Feed, wish: Wish, header: str | None) -> Start:
         found = await feed.log.since(wish.since_ms)
         if found is None:
             return Start(window.head.seq, "expired")
-        seq = min(found.seq, window.head.seq)
+        if found.seq < window.head.seq:
+            return Start(found.seq, None, found.mark)
+        seq = window.head.seq
     return Start(seq)
 
 
@@ -192,7 +199,10 @@ async def _continue(feed: Feed, position: Position) -> Start:
     mark = window.mark_at(position.seq)
     if not mark:
         return Start(window.head.seq, "expired")
-    return Start(position.seq) if mark == position.mark else Start(window.head.seq, "diverged")
+    if mark != position.mark:
+        return Start(window.head.seq, "diverged")
+    feed.hub.counts["replays"] += 1
+    return Start(position.seq)
 
 
 def _opening(hub: Hub, start: Start) -> bytes:
@@ -201,15 +211,26 @@ def _opening(hub: Hub, start: Start) -> bytes:
     The tick before a reset has no id: a reader that is cut between the two must come back with its old position.
     """
     retry_ms = hub.retry_ms()
+    hub.counts["opened"] += 1
     if start.reset is None:
         return hub.tick(start.seq, retry_ms)
-    hub.counts["resets"] += 1
+    hub.counts[f"resets:{start.reset}"] += 1
     return hub.tick(None, retry_ms) + sse.reset(start.reset, hub.head)
+
+
+def _admits(hub: Hub, address: str | None) -> bool:
+    """Whether a further stream of `address` is admitted now."""
+    if hub.draining:
+        return False
+    limit = hub.admission.refusal(address)
+    if limit is not None:
+        hub.admission.tell(limit, address)
+    return limit is None
 
 
 def _turned_away(hub: Hub, reason: sse.ByeReason) -> Response:
     """200, when to come back, and the end: every other status would close a browser's EventSource for ever."""
-    hub.counts["turned_away"] += 1
+    hub.counts[f"turned_away:{reason}"] += 1
     return Response(sse.bye(reason, hub.retry_ms()), headers={**HEADERS, "connection": "close"})
 
 
@@ -223,21 +244,29 @@ class _HandedOver(Response):
 _log_replays = asyncio.Semaphore(LOG_REPLAYS_MAX)
 
 
-async def _log_pages(feed: Feed, wish: tuple[Filter, View], seq: int) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Pages of frames from the log after `seq`, until the window's reach; each with the seq it goes up to.
+async def _log_pages(
+    feed: Feed, wish: tuple[Filter, View], position: Position
+) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Pages of frames from the log after a position, until the window's reach; each with the seq it goes up to.
 
-    :raises Unavailable: the log cannot be read.
+    Each page continues the one before, and the last one leads to the window: a history that is lost meanwhile, of
+    which this process may not have heard yet, ends the pages; the reader comes back and is told by a reset.
+
+    :raises Unavailable: the log cannot be read, or not to the window.
     """
     filter, view = wish
+    window = feed.mirror.window
     async with _log_replays:
-        while seq < feed.mirror.window.base.seq:
-            reading = await feed.log.read(Position(seq, ""), CATCH_UP_EVENTS)
+        while position.seq < window.base.seq:
+            reading = await feed.log.read(position, min(CATCH_UP_EVENTS, window.base.seq - position.seq))
             if reading.verdict != "ok" or not reading.entries:
                 raise Unavailable("The log no longer reaches back so far.")
             events = [WindowEvent(entry) for entry in reading.entries]
-            seq = events[-1].seq
+            position = events[-1].position
+            if position.seq >= window.base.seq and window.mark_at(position.seq) != position.mark:
+                raise Unavailable("The log's history is not the one known here.")
             yield (
-                seq,
+                position.seq,
                 [
                     sse.item(event.event(), event.position, view, feed.settings.base_url)
                     for event in events
@@ -246,13 +275,13 @@ async def _log_pages(feed: Feed, wish: tuple[Filter, View], seq: int) -> AsyncIt
             )
 
 
-async def _replay(feed: Feed, subscriber: Subscriber) -> None:
+async def _replay(feed: Feed, subscriber: Subscriber, position: Position) -> None:
     """Write a handed-over reader's past from the log, as fast as it takes it, then let it join the rounds."""
     hub, group = feed.hub, subscriber.group
     epoch = hub.epoch
     hub.counts["log_replays"] += 1
     try:
-        async for seq, frames in _log_pages(feed, (group.filter, group.view), subscriber.cursor):
+        async for seq, frames in _log_pages(feed, (group.filter, group.view), position):
             if subscriber.transport.is_closing() or epoch != hub.epoch:
                 return
             subscriber.cursor = seq
@@ -268,17 +297,41 @@ async def _replay(feed: Feed, subscriber: Subscriber) -> None:
         hub.catch_up(subscriber)
 
 
-async def _frames(feed: Feed, wish: Wish, start: Start, stopping: anyio.Event) -> AsyncIterator[bytes]:
-    """The whole stream as an iteration, for a server without hand-over."""
-    yield _opening(feed.hub, start)
+def _frames(feed: Feed, wish: Wish, start: Start, stopping: anyio.Event, address: str | None) -> AsyncIterator[bytes]:
+    """The whole stream as an iteration, for a server without hand-over; it has its place for as long as it runs.
+
+    Its opening and the history that it belongs to are taken now: the iteration begins some turns later.
+    """
+    return _placed(feed, address, _iterated(feed, wish, start, _opening(feed.hub, start), feed.hub.epoch, stopping))
+
+
+async def _placed(feed: Feed, address: str | None, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    hub = feed.hub
+    if not _admits(hub, address):
+        yield sse.bye("restart" if hub.draining else "limit", hub.retry_ms())
+        return
+    place = hub.admission.enter(address)
+    try:
+        async for frame in frames:
+            yield frame
+    finally:
+        hub.admission.leave(place)
+
+
+async def _iterated(
+    feed: Feed, wish: Wish, start: Start, first: bytes, epoch: int, stopping: anyio.Event
+) -> AsyncIterator[bytes]:
+    yield first
     cursor = start.seq
     try:
-        async for seq, frames in _log_pages(feed, (wish.filter, wish.view), cursor):
+        async for seq, frames in _log_pages(feed, (wish.filter, wish.view), Position(start.seq, start.mark)):
+            if epoch != feed.hub.epoch:
+                break
             cursor = seq
             if frames:
                 yield b"".join(frames)
     except Unavailable as error:
         logger.warning("a replay from the log was cut", reason=str(error.__cause__ or error))
         return
-    async for frame in feed.hub.iterate(wish.filter, wish.view, cursor, stopping):
+    async for frame in feed.hub.iterate(wish.filter, wish.view, cursor, epoch, stopping):
         yield frame

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from livefeed.feed.admission import Place
     from livefeed.feed.hub import Group, Hub
 
 INPUT_MAX_BYTES = 4_096
@@ -19,9 +20,22 @@ INPUT_MAX_BYTES = 4_096
 class Subscriber(asyncio.Protocol):
     """A reader that was handed over. Slots only: 15,000 of them are open at once."""
 
-    __slots__ = ("behind_since", "cursor", "direct", "group", "hub", "received", "replaying", "slot", "transport")
+    __slots__ = (
+        "behind_since",
+        "cursor",
+        "direct",
+        "group",
+        "hub",
+        "place",
+        "received",
+        "replaying",
+        "slot",
+        "transport",
+    )
 
     transport: asyncio.Transport
+    place: Place
+    """Where it is counted, from its joining on."""
 
     def __init__(self, hub: Hub, group: Group, cursor: int) -> None:
         self.hub = hub

@@ -26,6 +26,9 @@ from livefeed.settings import Settings
 _RACES_MAX = 5
 """Tries of a change without If-Match that loses to other changes of the same item."""
 _GUID_MAX_CHARS = 500
+OWN_RECEIPT_S = 300
+"""How long the receipt of a request without a key is kept, in seconds: nobody but our own retry, a few seconds later,
+can ask for it."""
 
 
 class Request(NamedTuple):
@@ -262,11 +265,16 @@ class Publisher:
         backfill: bool = False,
     ) -> Receipt:
         if request is not None and request.key is not None:
-            receipt_key = self._log.keys.receipt(request.scope, request.key)
-        else:  # so that redis-py's own retry after a lost answer publishes nothing twice
-            receipt_key = self._log.keys.receipt("once", secrets.token_hex(16))
+            receipt_key, receipt_s = self._log.keys.receipt(request.scope, request.key), None
+        else:  # so that redis-py's own retry after a lost answer gets the first one's
+            receipt_key, receipt_s = self._log.keys.receipt("once", secrets.token_hex(16)), OWN_RECEIPT_S
         return await self._log.publish(
-            item, before, receipt_key=receipt_key, request_hash=request_hash, backfill=backfill
+            item,
+            before,
+            receipt_key=receipt_key,
+            request_hash=request_hash,
+            receipt_s=receipt_s,
+            backfill=backfill,
         )
 
     async def _replayed(self, receipt: Receipt) -> Published:

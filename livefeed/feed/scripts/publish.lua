@@ -17,11 +17,12 @@
 --        {"reused"}                         the key came before with another request
 --        {"stale", version}                 the item is at another version (0: there is none)
 --        {"guid", id}                       an item with this guid exists
--- errors those of Redis: OOM, READONLY, WRONGTYPE; none of them after a write
+-- errors those of Redis: OOM, READONLY, MISCONF, NOREPLICAS, WRONGTYPE; none of them after a write
 local receipt = redis.call('GET', KEYS[5])
 if receipt then
   local space = string.find(receipt, ' ', 1, true)
   if string.sub(receipt, 1, space - 1) ~= ARGV[11] then return {'reused'} end
+  redis.call('EXPIRE', KEYS[5], ARGV[12])  -- a write, whose sync to disk covers the one of the receipt
   return {'again', string.sub(receipt, space + 1)}
 end
 local id, based_on = ARGV[4], tonumber(ARGV[5])
