@@ -385,7 +385,7 @@ def _kernel_bytes() -> int:
     return int(words[words.index("mem") + 1]) * os.sysconf("SC_PAGESIZE")
 
 
-def stalled(count: int = 200) -> bool:
+def stalled(count: int = 1_000) -> bool:
     """User space and kernel of a stalled reader of 8 KB events."""
     settings = {"window_events": 60, "send_deadline_s": 60, "tick_s": 60}
     with store() as (url, directory), Served(url, directory, **settings) as server:
