@@ -5,6 +5,7 @@
 # make slowtest            four slow HTTP attacks with 1,000 connections each, by slowhttptest (a minute)
 # make soak N=10000        so many seeded schedules of faults; a failure tells its seed, SEED= starts elsewhere
 # make bench               the benchmarks, against the peers installed here
+# make endurance           deploys, storms, churn and memory at full size (about six minutes)
 # make procfile            web and a Redis of your own, as the Procfile says (honcho)
 # make clean               remove what these commands made, but never var/, the data
 
@@ -20,7 +21,7 @@ export PYTHONUNBUFFERED = 1
 N ?= 1000
 SEED ?= 1
 
-.PHONY: help run test check lint types scripts slowtest soak bench procfile clean
+.PHONY: help run test check lint types scripts slowtest soak bench endurance procfile clean
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
@@ -54,6 +55,11 @@ soak: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench $(ARGS)
+
+# Five times the requests and connections of `make test`, then the scenarios of bench/endurance/.
+endurance: $(VENV)/.installed-dev
+	ENDURANCE=5 $(BIN)/python -m pytest -q --timeout=300 tests/feed/test_cancellation.py
+	$(BIN)/python -m bench.endurance $(ARGS)
 
 # PORT is what a Procfile host sets; honcho's own default would be 5000.
 procfile: $(VENV)/.installed-dev

@@ -21,7 +21,7 @@ def compiled(name: str) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise SystemExit("The benchmark's load client is C: install a compiler (Debian: apt install gcc libc6-dev).")
-    BUILD.mkdir(exist_ok=True)
+    program.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [compiler, "-O2", "-std=c11", "-Wall", "-Wextra", "-o", program, source],
         capture_output=True,

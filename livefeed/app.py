@@ -57,8 +57,9 @@ def create(settings: Settings | None = None) -> Starlette:
             app.state.reporter = reporter = metrics.Reporter(feed, requests)
             async with reporter.reporting():
                 feed.supervise("report", reporter.run)
-                # The server's protocol finds it in the lifespan's state; under another server nobody asks for it.
-                yield {STATE: feed.pace}
+                # The server's protocol finds the pace in the lifespan's state, our server "stopping", which it calls at
+                # SIGTERM: lifespan shutdown comes after the last response. Under another server nobody asks for them.
+                yield {STATE: feed.pace, "stopping": feed.stopping}
                 await feed.stop()
         finally:
             await redis.aclose()

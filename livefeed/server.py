@@ -43,6 +43,10 @@ BACKLOG = 4096
 `net.core.somaxconn`, 4096 by default."""
 DESCRIPTORS_MAX = 1_048_576
 """The soft limit on open files is raised to the hard one, but not above this: some containers say a billion."""
+ACCEPTED_S = 0.05
+"""A stopping process waits so long for the request of a connection that it accepted just before."""
+LAST_RESPONSES_S = 1
+"""Responses, and streams that are iterated, may take this much longer than the drain before they are cancelled."""
 SHUTDOWN_GRACE_S = 3.0
 """After the drain: the time for lifespan shutdown, after which the process ends without it."""
 STORE_WAIT_S = 3.0
@@ -121,7 +125,7 @@ def serve(settings: Settings, listener: socket.socket, app: str, http: str, star
         proxy_headers=False,
         backlog=BACKLOG,
         workers=1,
-        timeout_graceful_shutdown=max(1, math.ceil(settings.drain_s)),
+        timeout_graceful_shutdown=math.ceil(settings.drain_s + LAST_RESPONSES_S),
     )
     try:
         _Server(config, started, _stop_s(settings)).run(sockets=[listener])
@@ -131,8 +135,8 @@ def serve(settings: Settings, listener: socket.socket, app: str, http: str, star
 
 
 def _stop_s(settings: Settings) -> float:
-    """Bound on a process's stop: responses that end, then streams that drain, then the rest of lifespan shutdown."""
-    return 2 * settings.drain_s + SHUTDOWN_GRACE_S
+    """Bound on a process's stop: streams drain while responses end, then the rest of lifespan shutdown."""
+    return settings.drain_s + LAST_RESPONSES_S + SHUTDOWN_GRACE_S
 
 
 class _Server(uvicorn.Server):
@@ -155,6 +159,13 @@ class _Server(uvicorn.Server):
         watchdog.start()
         try:
             async with asyncio.timeout(self._stop_s):
+                for server in self.servers:
+                    server.close()
+                # What is in the socket's queue is the other workers' from here on. The streams drain now: uvicorn waits
+                # for every response before it tells the application, and one slow download would hold them all up.
+                if stopping := getattr(self.lifespan, "state", {}).get("stopping"):
+                    stopping()
+                await asyncio.sleep(ACCEPTED_S)
                 await super().shutdown(sockets)
         except TimeoutError:
             log.error("the application did not shut down in time", after_s=self._stop_s)
@@ -187,8 +198,11 @@ def _holder(settings: Settings) -> str:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The listening socket. Connections inherit its send buffer, which bounds the kernel's part for each reader, and
+    """The socket to serve on. Connections inherit its send buffer, which bounds the kernel's part for each reader, and
     on Linux the send deadline, after which the kernel ends a connection whose other side has vanished.
+
+    It has its address, and listens from when the first process serves: until then connections are refused, so that a
+    proxy asks another server at once, rather than wait for this one in a queue that nobody serves yet.
 
     :raises StartError: naming PORT or HOST.
     """
@@ -205,7 +219,6 @@ def listen(settings: Settings) -> socket.socket:
             deadline_ms = math.ceil(settings.send_deadline_s * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, deadline_ms)
         listener.bind(address)
-        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

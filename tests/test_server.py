@@ -202,6 +202,7 @@ def test_a_refused_password_is_told(tmp_path: Path) -> None:
 def test_a_taken_port_names_the_setting(tmp_path: Path) -> None:
     """Another program on the port: the message names PORT and a free way out."""
     with listen(Settings(port=0)) as taken:
+        taken.listen()
         port = taken.getsockname()[1]
         settings = Settings(port=port, data_dir=tmp_path)
         with pytest.raises(StartError, match=f"Port {port} is taken by another program.*PORT={port + 1}"):
@@ -221,9 +222,17 @@ def test_a_wrong_host_names_the_setting(host: str) -> None:
 def test_connections_inherit_the_send_buffer() -> None:
     """The kernel's part of a reader's buffer is bounded by the setting, on every connection."""
     settings = Settings(port=0, send_buffer_bytes=32_768)
-    with listen(settings) as listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as inner:
-        # Linux doubles the value for its own bookkeeping.
-        assert inner.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 65_536
+    with listen(settings) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as inner:
+            # Linux doubles the value for its own bookkeeping.
+            assert inner.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 65_536
+
+
+def test_nobody_is_queued_before_somebody_serves() -> None:
+    """Until the application has started connections are refused: a proxy asks another server at once."""
+    with listen(Settings(port=0)) as listener, pytest.raises(ConnectionRefusedError):
+        socket.create_connection(listener.getsockname())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ been written, and only what lies after it is written next. There is no other boo
 
 `pause_writing` makes a reader **behind**: rounds skip it. `resume_writing` catches it up a few frames at a time. One
 that is behind longer than the send deadline, or whose cursor has left the window, is aborted; the browser comes back
-with its last id. Ticks, deadlines and the drain run on one wheel of slots; a subscriber's slot is random, so that
+with its last id. Ticks and deadlines run on one wheel of slots; a subscriber's slot is random, so that
 readers that arrive together do not tick together.
 """
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import random
 import time
@@ -48,8 +49,6 @@ SLICE = 250
 """Readers served before other tasks get a turn: about 2.5 ms at 10 µs a write."""
 CATCH_UP_EVENTS = 16
 """Events written at once to a reader that was behind; about a quarter of the write buffer at 1 KB an event."""
-LAST_WRITES_S = 1.0
-"""How long a drain waits for the last bytes to leave; who has not taken them by then comes back all the same."""
 WHEEL_SLOTS = 100
 """Slots of the wheel: with 15 s between ticks one turn every 150 ms."""
 
@@ -89,6 +88,8 @@ class Hub:
         """Since when (monotonic clock); oldest first, as all have the same deadline."""
         self._drained: dict[Subscriber, asyncio.Future[None]] = {}
         """Replays that wait for their reader's buffer."""
+        self.ending: dict[Subscriber, None] = {}
+        """Those that were written their end, until it has left."""
         self._ticks: dict[tuple[int, bool], bytes] = {}
         self.admission = Admission(settings)
         self.epoch = 0
@@ -115,6 +116,11 @@ class Hub:
         """Open streams, handed over and iterated."""
         return self.admission.streams
 
+    @property
+    def subscribers(self) -> list[Subscriber]:
+        """The open streams that were handed over."""
+        return [subscriber for slot in self._wheel for subscriber in slot]
+
     def retry_ms(self) -> int:
         """A reconnection time, random for each stream: those that were cut together come back apart."""
         return random.randint(self._settings.retry_min_ms, self._settings.retry_max_ms)  # noqa: S311  (not a secret)
@@ -138,6 +144,7 @@ class Hub:
 
     def leave(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; the last one of a group takes it along."""
+        self.ending.pop(subscriber, None)
         group = subscriber.group
         if subscriber not in group.members:
             return
@@ -340,33 +347,16 @@ class Hub:
     # Ends
 
     def end(self, subscriber: Subscriber, data: bytes) -> None:
-        """Write the last bytes of a stream and close it: a last chunk, so that the browser sees a proper end."""
+        """Write the last bytes of a stream and close it: a last chunk, so that the browser sees a proper end.
+
+        It leaves the rounds and the wheel at once: its buffer may still hold bytes, and a transport takes more after
+        `close` as long as it does, which would then follow the last chunk.
+        """
         chunked = subscriber.group.chunked
         self._write(subscriber, subscriber.group.framed(data) + (sse.LAST_CHUNK if chunked else b""))
         subscriber.close()
-
-    async def drain(self) -> None:
-        """End all streams, spread over the drain time, each with a `bye` and its own reconnection time."""
-        self.draining = True
-        self.notify()
-        subscribers = [subscriber for slot in self._wheel for subscriber in slot]
-        random.shuffle(subscribers)
-        steps = max(1, min(WHEEL_SLOTS, len(subscribers)))
-        share = -(-len(subscribers) // steps) if subscribers else 0
-        for step in range(steps):
-            for subscriber in subscribers[step * share : (step + 1) * share]:
-                if subscriber.behind_since is not None:
-                    subscriber.abort()
-                elif not subscriber.transport.is_closing():
-                    self.end(subscriber, sse.bye("restart", self.retry_ms()))
-            if subscribers and step < steps - 1:
-                await asyncio.sleep(self._settings.drain_s / steps)
-        deadline = time.monotonic() + LAST_WRITES_S
-        while self.streams and time.monotonic() < deadline:  # noqa: ASYNC110  (at most once in a process's life)
-            await asyncio.sleep(LAST_WRITES_S / 100)
-        for subscriber in subscribers:
-            if not subscriber.transport.is_closing() or self.streams:
-                subscriber.abort()
+        self.leave(subscriber)
+        self.ending[subscriber] = None
 
     # Streams that are iterated, under a server that hands over no connection
 
@@ -375,14 +365,18 @@ class Hub:
     ) -> AsyncIterator[bytes]:
         """The frames after `cursor`, for ever: the same window, cursor and rules as a handed-over reader's.
 
-        `epoch` is the hub's when the cursor was true. Backpressure is the iteration's own. Ends with a `bye` when the
-        process drains or `stopping` is set, and without a word when the cursor has left the window.
+        `epoch` is the hub's when the cursor was true. Backpressure is the iteration's own. Ends with a `bye`, at a time
+        of its own within the drain time, when the process drains or `stopping` is set, and without a word when the
+        cursor has left the window.
         """
         next_tick = time.monotonic() + random.uniform(0, self._settings.tick_s)  # noqa: S311  (spreads load)
         stop = asyncio.create_task(stopping.wait(), name="stream-stopping")
         try:
-            while not self.draining and not stopping.is_set():
-                if epoch != self.epoch:
+            ends_at = math.inf
+            while time.monotonic() < ends_at:
+                if ends_at == math.inf and (self.draining or stopping.is_set()):
+                    ends_at = time.monotonic() + random.uniform(0, self._settings.drain_s)  # noqa: S311  (spreads load)
+                elif epoch != self.epoch:
                     epoch, cursor = self.epoch, self._window.head.seq
                     self.counts["resets:diverged"] += 1
                     yield sse.reset("diverged", self._window.head)
@@ -401,7 +395,8 @@ class Hub:
                     next_tick += self._settings.tick_s
                     yield self.tick(cursor)
                 else:
-                    await self.arrived(next_tick - time.monotonic(), stop)
+                    others = [stop] if ends_at == math.inf else []
+                    await self.arrived(min(next_tick, ends_at) - time.monotonic(), *others)
             yield sse.bye("restart", self.retry_ms())
         finally:
             stop.cancel()

@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from livefeed.errors import BadRequest, StartError, Unavailable
 from livefeed.feed import tasks
+from livefeed.feed.draining import drain
 from livefeed.feed.filter import PARAMETERS, Filter
 from livefeed.feed.hub import Hub
 from livefeed.feed.item import PublicItem
@@ -78,6 +79,7 @@ class Feed:
         self.watch = Watch(self.hub, self.listener, self.lag)
         self.pace = Pace(settings, self.hub.admission.connection_max, lambda: self.hub.streams)
         self._tasks: list[asyncio.Task[None]] = []
+        self._drain: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the tasks and wait for the first look at the log.
@@ -99,9 +101,16 @@ class Feed:
         """Run a task for as long as the feed does, again and again where it fails."""
         self._tasks.append(asyncio.create_task(_supervised(name, run), name=name))
 
+    def stopping(self) -> None:
+        """The process is to stop: turn newcomers away, and begin to end all streams within the drain time."""
+        if self._drain is None:
+            self._drain = asyncio.create_task(drain(self.hub, self.settings.drain_s), name="drain")
+
     async def stop(self) -> None:
-        """End all streams within the drain time, then the tasks."""
-        await self.hub.drain()
+        """End all streams within the drain time, where that has not begun before, then the tasks."""
+        self.stopping()
+        assert self._drain is not None  # noqa: S101  (stopping made it)
+        await self._drain
         await tasks.end(self._tasks)
 
     @property

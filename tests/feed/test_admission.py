@@ -305,8 +305,10 @@ def test_a_burst_over_the_descriptors_leaves_the_server_listening(
 def test_connections_inherit_the_send_deadline(tmp_path: Path) -> None:
     """What the kernel waits for an acknowledgement is the send deadline, on each accepted connection."""
     settings = Settings(port=0, data_dir=tmp_path, send_deadline_s=12.5)
-    with listen(settings) as listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as one:
-        assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 12_500
+    with listen(settings) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as one:
+            assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 12_500
 
 
 async def _open(served: Serving, source: str, query: str = "") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -14,7 +14,7 @@ import pytest
 from livefeed.newsroom.tokens import Tokens
 from livefeed.settings import Settings
 from tests.feed.making import everything
-from tests.serving import Serving, reading, serving
+from tests.serving import Serving, reading, serving, until
 
 GOOD = {"headline": "Une info", "rubric": "monde"}
 
@@ -336,3 +336,20 @@ async def test_concurrent_changes_lose_nothing(served: Serving) -> None:
     assert sorted(r.status_code for r in await asyncio.gather(*edits)) == [200] + [412] * 7
     answers = await asyncio.gather(*(served.post(f"{path}/pin", {"until": None}) for _ in range(4)))
     assert sorted(a["version"] for a in answers) == [3, 4, 5, 6]
+
+
+async def test_an_editor_who_leaves_in_mid_request_is_no_failure(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connection that breaks before its body is whole publishes nothing, and writes no error into the log."""
+    async with serving(settings) as served:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        head = f"POST /api/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.token}\r\n"
+        head += 'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"headline":'
+        writer.write(head.encode())
+        await writer.drain()
+        await until(lambda: served.server.server_state.tasks, "the request")
+        writer.transport.abort()
+        await until(lambda: not served.server.server_state.tasks, "the request's end")
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
+        assert served.feed.mirror.position.seq == 0
