@@ -120,7 +120,7 @@ class Listener:
     async def _session(self) -> None:
         """Subscribe, catch up, and listen until something fails."""
         channel = self._log.keys.channel
-        # redis-py's own handler writes each message out for a log that nobody reads, a hundredth of a burst's time.
+        # redis-py's own handler writes each message out for a log that nobody reads, 3 µs for 1 KB.
         pubsub = self._log.redis.pubsub(push_handler_func=_as_it_is)
         prober: asyncio.Task[None] | None = None
         try:
