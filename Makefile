@@ -41,7 +41,7 @@ scripts:
 	elif [ -x node_modules/.bin/tsc ]; then echo node_modules/.bin/tsc -p .; node_modules/.bin/tsc -p .; \
 	else echo "The page's scripts are not type-checked: 'make test' with node and npm installed sets that up."; fi
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-bench
 	$(BIN)/python -m bench $(ARGS)
 
 # PORT is what a Procfile host sets; honcho's own default would be 5000.
@@ -64,6 +64,11 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/pip
 	@echo "Installing livefeed and its tests' tools into $(VENV) (once)..."
 	@$(PIP) install -e '.[dev]'
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/pip
+	@echo "Installing livefeed, its tests' tools and the benchmark's into $(VENV) (once)..."
+	@$(PIP) install -e '.[dev,bench]'
+	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
 
 $(VENV)/bin/pip:
 	@command -v $(PYTHON) >/dev/null || { \

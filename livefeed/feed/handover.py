@@ -60,6 +60,6 @@ class HandoverProtocol(PacedProtocol):
         self.parser = None  # type: ignore[assignment]  # as uvicorn does when a connection is lost
         # The offer refers to this protocol, and the scope to the offer: cut, all of the request goes at once, without
         # waiting for the collector.
-        self.cycle.scope.pop("extensions")  # type: ignore[misc]
+        self.cycle.scope.pop("extensions")
         self.cycle = None  # type: ignore[assignment]
         return True
