@@ -151,6 +151,14 @@ class Settings:
     deaf_s: float = _setting(4.0, "Without an echo for this long the process counts as deaf.", "seconds")
     redis_timeout_s: float = _setting(5.0, "Longest wait for one answer of Redis.", "seconds")
 
+    # Monitoring
+    metrics_port: int = _setting(0, "A port of their own for /metrics and /readyz. 0: none.")
+    metrics_host: str = _setting("127.0.0.1", "Address of that port.")
+    metrics_token: str = _setting(
+        "",
+        "Bearer token for /metrics, on either port. Empty: none is asked on that port, and nothing is on the main one.",
+    )
+
     site: Site = field(default_factory=Site)
 
     @property
@@ -220,6 +228,9 @@ class Settings:
         if self.retry_min_ms > self.retry_max_ms:
             raise StartError("LIVEFEED_RETRY_MIN_MS: must not be above LIVEFEED_RETRY_MAX_MS.")
         zero_allowed = {"port", "stream_max", "stream_max_per_address", "stream_max_total", "drain_s"}
+        zero_allowed.add("metrics_port")
+        if not 0 <= self.metrics_port <= 65_535:
+            raise StartError(f"LIVEFEED_METRICS_PORT: {self.metrics_port} is not a port (0 to 65535).")
         for f in table():
             value = getattr(self, f.name)
             low = 0 if f.name in zero_allowed else 1e-3

@@ -38,8 +38,9 @@ _NO_SYNC = ("unknown command", "appendonly is disabled", "no permissions")
 _SORT_TIME_CHARS = 14
 """Characters of a sort key before the item's id."""
 
-STORE_ERRORS = (RedisError, OSError, TimeoutError)
-"""What the store raises when it cannot be reached, is full, read-only or too slow."""
+STORE_ERRORS = (RedisError, OSError, TimeoutError, RuntimeError)
+"""What the store raises when it cannot be reached, is full, read-only or too slow. uvloop says RuntimeError when
+redis-py writes to a connection that was lost in this very turn ("the handler is closed")."""
 
 
 class Keys:
@@ -55,6 +56,7 @@ class Keys:
         self.withdrawn = self.prefix + "withdrawn"
         self.all = self.prefix + "index"
         self.tokens = self.prefix + "tokens"
+        self.probe = self.prefix + "probe"
 
     def versions(self, id: str) -> str:
         """Hash of an item's versions."""
@@ -110,6 +112,18 @@ class Reading(NamedTuple):
     """Seq of the oldest entry that is still there, 0 where there is none."""
 
 
+class Pulse(NamedTuple):
+    """What a probe has found."""
+
+    refusal: str
+    """Why a publish would be refused now; "" where it would be taken."""
+    events: int
+    """Entries of the log."""
+    bytes: int
+    early: int
+    """Entries that were ever trimmed before their time, as the log had outgrown its bound."""
+
+
 class ItemPage(NamedTuple):
     """A page of current items, newest first, true at `head`."""
 
@@ -132,6 +146,7 @@ class Log:
         self._read = redis.register_script(_source("read"))
         self._since = redis.register_script(_source("since"))
         self._page = redis.register_script(_source("page"))
+        self._probe = redis.register_script(_source("probe"))
 
     async def publish(
         self,
@@ -235,6 +250,15 @@ class Log:
             position.parse(origin.decode()) or Position(0, ""),
             int(first_seq),
         )
+
+    async def probe(self, message: bytes) -> Pulse:
+        """Ring the channel with `message`, and see whether the store takes writes; see the script's head."""
+        refusal, events, size, early = await self._run(
+            self._probe,
+            [self.keys.head, self.keys.log, self.keys.probe],
+            [self.keys.channel, "PUBLISH", message, round(self._settings.probe_s * 1000)],
+        )
+        return Pulse(refusal.decode(errors="replace"), events, size, early)
 
     async def head(self) -> Position:
         """The log's head; a new log gets one."""

@@ -68,6 +68,8 @@ class Start(NamedTuple):
     """Everything up to here counts as written."""
     reset: ResetReason | None = None
     """Why the position asked for cannot be continued; the stream starts at the head then."""
+    mark: str = ""
+    """Of the position at `seq`, where the log told it; "" where the window knows it, or the log starts there."""
 
 
 async def stream(request: Request) -> Response:
@@ -116,7 +118,7 @@ async def stream(request: Request) -> Response:
         subscriber.replaying = start.seq < feed.mirror.window.base.seq
         hub.join(subscriber, address)
         if subscriber.replaying:
-            await _replay(feed, subscriber)
+            await _replay(feed, subscriber, Position(start.seq, start.mark))
     return _HandedOver()
 
 
@@ -178,7 +180,9 @@ async def _start(feed: Feed, wish: Wish, header: str | None) -> Start:
         found = await feed.log.since(wish.since_ms)
         if found is None:
             return Start(window.head.seq, "expired")
-        seq = min(found.seq, window.head.seq)
+        if found.seq < window.head.seq:
+            return Start(found.seq, None, found.mark)
+        seq = window.head.seq
     return Start(seq)
 
 
@@ -193,7 +197,10 @@ async def _continue(feed: Feed, position: Position) -> Start:
     mark = window.mark_at(position.seq)
     if not mark:
         return Start(window.head.seq, "expired")
-    return Start(position.seq) if mark == position.mark else Start(window.head.seq, "diverged")
+    if mark != position.mark:
+        return Start(window.head.seq, "diverged")
+    feed.hub.counts["replays"] += 1
+    return Start(position.seq)
 
 
 def _opening(hub: Hub, start: Start) -> bytes:
@@ -202,9 +209,10 @@ def _opening(hub: Hub, start: Start) -> bytes:
     The tick before a reset has no id: a reader that is cut between the two must come back with its old position.
     """
     retry_ms = hub.retry_ms()
+    hub.counts["opened"] += 1
     if start.reset is None:
         return hub.tick(start.seq, retry_ms)
-    hub.counts["resets"] += 1
+    hub.counts[f"resets:{start.reset}"] += 1
     return hub.tick(None, retry_ms) + sse.reset(start.reset, hub.head)
 
 
@@ -220,7 +228,7 @@ def _admits(hub: Hub, address: str | None) -> bool:
 
 def _turned_away(hub: Hub, reason: sse.ByeReason) -> Response:
     """200, when to come back, and the end: every other status would close a browser's EventSource for ever."""
-    hub.counts["turned_away"] += 1
+    hub.counts[f"turned_away:{reason}"] += 1
     return Response(sse.bye(reason, hub.retry_ms()), headers={**HEADERS, "connection": "close"})
 
 
@@ -234,21 +242,29 @@ class _HandedOver(Response):
 _log_replays = asyncio.Semaphore(LOG_REPLAYS_MAX)
 
 
-async def _log_pages(feed: Feed, wish: tuple[Filter, View], seq: int) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Pages of frames from the log after `seq`, until the window's reach; each with the seq it goes up to.
+async def _log_pages(
+    feed: Feed, wish: tuple[Filter, View], position: Position
+) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Pages of frames from the log after a position, until the window's reach; each with the seq it goes up to.
 
-    :raises Unavailable: the log cannot be read.
+    Each page continues the one before, and the last one leads to the window: a history that is lost meanwhile, of
+    which this process may not have heard yet, ends the pages; the reader comes back and is told by a reset.
+
+    :raises Unavailable: the log cannot be read, or not to the window.
     """
     filter, view = wish
+    window = feed.mirror.window
     async with _log_replays:
-        while seq < feed.mirror.window.base.seq:
-            reading = await feed.log.read(Position(seq, ""), CATCH_UP_EVENTS)
+        while position.seq < window.base.seq:
+            reading = await feed.log.read(position, min(CATCH_UP_EVENTS, window.base.seq - position.seq))
             if reading.verdict != "ok" or not reading.entries:
                 raise Unavailable("The log no longer reaches back so far.")
             events = [WindowEvent(entry) for entry in reading.entries]
-            seq = events[-1].seq
+            position = events[-1].position
+            if position.seq >= window.base.seq and window.mark_at(position.seq) != position.mark:
+                raise Unavailable("The log's history is not the one known here.")
             yield (
-                seq,
+                position.seq,
                 [
                     sse.item(event.event(), event.position, view, feed.settings.base_url)
                     for event in events
@@ -257,13 +273,13 @@ async def _log_pages(feed: Feed, wish: tuple[Filter, View], seq: int) -> AsyncIt
             )
 
 
-async def _replay(feed: Feed, subscriber: Subscriber) -> None:
+async def _replay(feed: Feed, subscriber: Subscriber, position: Position) -> None:
     """Write a handed-over reader's past from the log, as fast as it takes it, then let it join the rounds."""
     hub, group = feed.hub, subscriber.group
     epoch = hub.epoch
     hub.counts["log_replays"] += 1
     try:
-        async for seq, frames in _log_pages(feed, (group.filter, group.view), subscriber.cursor):
+        async for seq, frames in _log_pages(feed, (group.filter, group.view), position):
             if subscriber.transport.is_closing() or epoch != hub.epoch:
                 return
             subscriber.cursor = seq
@@ -279,32 +295,41 @@ async def _replay(feed: Feed, subscriber: Subscriber) -> None:
         hub.catch_up(subscriber)
 
 
-async def _frames(
-    feed: Feed, wish: Wish, start: Start, stopping: anyio.Event, address: str | None
-) -> AsyncIterator[bytes]:
-    """The whole stream as an iteration, for a server without hand-over; it has its place for as long as it runs."""
+def _frames(feed: Feed, wish: Wish, start: Start, stopping: anyio.Event, address: str | None) -> AsyncIterator[bytes]:
+    """The whole stream as an iteration, for a server without hand-over; it has its place for as long as it runs.
+
+    Its opening and the history that it belongs to are taken now: the iteration begins some turns later.
+    """
+    return _placed(feed, address, _iterated(feed, wish, start, _opening(feed.hub, start), feed.hub.epoch, stopping))
+
+
+async def _placed(feed: Feed, address: str | None, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     hub = feed.hub
     if not _admits(hub, address):
         yield sse.bye("restart" if hub.draining else "limit", hub.retry_ms())
         return
     place = hub.admission.enter(address)
     try:
-        async for frame in _iterated(feed, wish, start, stopping):
+        async for frame in frames:
             yield frame
     finally:
         hub.admission.leave(place)
 
 
-async def _iterated(feed: Feed, wish: Wish, start: Start, stopping: anyio.Event) -> AsyncIterator[bytes]:
-    yield _opening(feed.hub, start)
+async def _iterated(
+    feed: Feed, wish: Wish, start: Start, first: bytes, epoch: int, stopping: anyio.Event
+) -> AsyncIterator[bytes]:
+    yield first
     cursor = start.seq
     try:
-        async for seq, frames in _log_pages(feed, (wish.filter, wish.view), cursor):
+        async for seq, frames in _log_pages(feed, (wish.filter, wish.view), Position(start.seq, start.mark)):
+            if epoch != feed.hub.epoch:
+                break
             cursor = seq
             if frames:
                 yield b"".join(frames)
     except Unavailable as error:
         logger.warning("a replay from the log was cut", reason=str(error.__cause__ or error))
         return
-    async for frame in feed.hub.iterate(wish.filter, wish.view, cursor, stopping):
+    async for frame in feed.hub.iterate(wish.filter, wish.view, cursor, epoch, stopping):
         yield frame
