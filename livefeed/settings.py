@@ -85,7 +85,8 @@ class Settings:
     )
     data_dir: Path = _setting(Path("var"), "Directory of the embedded server's data and run files.")
     redis_url: str = _setting(
-        "", "A Redis or Valkey of your own (redis://, rediss://, unix://). Empty: the embedded server."
+        "",
+        "A Redis or Valkey of your own (redis://, rediss://, unix://, redis+sentinel://). Empty: the embedded server.",
     )
     feed_name: str = _setting("main", "Name of the feed: the hash tag of all its keys and of its channel.")
     workers: int = _setting(1, "Server processes that share the port.", "processes")

@@ -189,7 +189,7 @@ class Listener:
 
     def _look(self) -> None:
         self._look_due = None
-        if self._waiting:
+        if self._waiting and not self._suspect:  # else one is on its way
             self._suspect = True
             self._nudge.set()
 

@@ -17,6 +17,7 @@ from importlib import resources
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -41,6 +42,8 @@ _SORT_TIME_CHARS = 14
 STORE_ERRORS = (RedisError, OSError, TimeoutError, RuntimeError)
 """What the store raises when it cannot be reached, is full, read-only or too slow. uvloop says RuntimeError when
 redis-py writes to a connection that was lost in this very turn ("the handler is closed")."""
+
+logger = structlog.get_logger()
 
 
 class Keys:
@@ -306,6 +309,13 @@ class Log:
         return await self._ask(script(keys=keys, args=args))
 
     async def _publish_synced(self, keys: list[str], args: list[Any]) -> Any:
+        try:
+            return await self._publish_once_synced(keys, args)
+        except STORE_ERRORS as error:  # the editor is told to try again; why, only the operator can mend
+            logger.warning("a publish was refused by the store", reason=str(error) or type(error).__name__)
+            raise
+
+    async def _publish_once_synced(self, keys: list[str], args: list[Any]) -> Any:
         command = ("EVALSHA", self._publish.sha, len(keys), *keys, *args)
         try:
             return await self._synced(*command)

@@ -119,6 +119,8 @@ async def weakness(redis: Redis) -> str | None:
         configured = {}
     appendonly = configured.get("appendonly") or ("yes" if info.get("aof_enabled") else "no")
     appendfsync = configured.get("appendfsync", "unknown")
+    if info.get("cluster_enabled"):
+        return "it is a node of a Cluster, whose moves livefeed does not follow: name a single server, or Sentinels"
     if appendonly != "yes":
         return (
             "it keeps no append-only file, so what it acknowledges can be lost: set appendonly yes, appendfsync always"

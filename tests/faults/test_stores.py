@@ -1,4 +1,4 @@
-"""The ways to a Redis of one's own: TLS with a password, and Sentinel through a failover."""
+"""The ways to a Redis of one's own: TLS with a password, Sentinel through a failover, the scripts on a Cluster."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from livefeed.embedded import find_binary
 from livefeed.errors import StartError
+from livefeed.feed.log import Log
+from livefeed.feed.position import Position
 from livefeed.feed.store import address, connect
 from livefeed.server import check_store
 from livefeed.settings import Settings
 from tests.faults.stores import Store, debian, replicated
+from tests.feed.making import make, put
 from tests.serving import reading, serving, until
 
 
@@ -60,6 +63,27 @@ async def test_tls_and_a_password(own: Settings, certificates: Path, tmp_path: P
             await reader.until(lambda r: r.seqs == [1, 2, 3])
         with pytest.raises(StartError, match="certificate verify failed"):
             await asyncio.to_thread(check_store, Settings(redis_url=f"rediss://:geheim@{at}"))
+
+
+async def test_the_scripts_run_on_a_cluster(own: Settings, tmp_path: Path) -> None:
+    """All keys of a feed share one slot: a Cluster takes every script, and the channel is heard."""
+    with Store.valkey(tmp_path / "store", cluster_enabled="yes") as store:
+        async with Redis.from_url(store.url) as admin:
+            await admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(10):
+                while b"cluster_state:ok" not in await admin.execute_command("CLUSTER", "INFO"):  # type: ignore[no-untyped-call]  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        async with RedisCluster.from_url(store.url) as redis, redis.pubsub() as pubsub:
+            log = Log(redis, own)  # type: ignore[arg-type]  # it has what the log uses
+            await pubsub.subscribe(log.keys.channel)
+            first = await put(log, make(tags=("a", "b"), thread="fil"))
+            assert [entry.seq for entry in (await log.read(Position(0, ""))).entries] == [1]
+            assert len((await log.page([log.keys.index("tag", "a"), log.keys.all], "", 10)).items) == 1
+            assert await log.since(0) == Position(0, "")
+            async with asyncio.timeout(10):
+                while (message := await pubsub.get_message(timeout=1)) is None or message["type"] != "message":
+                    pass
+            assert message["data"].startswith(str(first.position).encode())
 
 
 @contextlib.contextmanager
