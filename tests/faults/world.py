@@ -77,6 +77,13 @@ class Worker:
         publisher: Publisher = self.app.state.publisher
         return publisher
 
+    def state(self) -> str:
+        """What there is to know of it, for a failure's message."""
+        hub = self.feed.hub
+        behind = [(s.cursor, s.replaying) for s in hub._behind]
+        cursors = [(s.cursor, s.replaying) for group in hub._groups.values() for s in group.members]
+        return f"the worker is at {self.feed.position}, live: {self.feed.live}, cursors {cursors}, behind {behind}"
+
     async def start(self) -> None:
         """Serve on the port of the last time, or a free one; returns when it answers, or the start has failed."""
         self.app = create(self.settings)
@@ -273,7 +280,8 @@ class World:
         while late := [reader for reader in staying if reader.last_id != head]:
             if time.monotonic() > deadline:
                 return [
-                    f"{reader.name} at worker {reader.worker}: stays at {reader.last_id or 'nothing'}; head {head}"
+                    f"{reader.name} at worker {reader.worker}: stays at {reader.last_id or 'nothing'}; head {head}; "
+                    f"{reader.state()}; {self.workers[reader.worker].state()}"
                     for reader in late
                 ]
             await asyncio.sleep(0.003)
@@ -324,7 +332,8 @@ class World:
                 return 0
             lost = await self._freeze()
             if (pid := self.store.pid) is not None:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             await asyncio.to_thread(self.store.stop)
             current = self._socket(self.primary).parent / "appendonlydir"
             shutil.rmtree(current)
