@@ -60,6 +60,8 @@ class Worker:
         self.number = number
         self.settings = settings
         self.to_store = to_store
+        self.front = Proxy(0)
+        """For readers; it follows the port."""
         self.http = http
         self.up = False
         self.draining = False
@@ -101,9 +103,12 @@ class Worker:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        sock.bind(("127.0.0.1", self.port))
+        try:
+            sock.bind(("127.0.0.1", self.port))
+        except OSError:  # somebody's outgoing connection has taken the port meanwhile
+            sock.bind(("127.0.0.1", 0))
         sock.listen(128)
-        self.port = sock.getsockname()[1]
+        self.port = self.front.upstream = sock.getsockname()[1]
         self._task = asyncio.create_task(server._serve([sock]), name=f"worker {self.number}")
         while not server.started and not self._task.done():  # noqa: ASYNC110  (uvicorn tells by a flag)
             await asyncio.sleep(0.002)
@@ -202,9 +207,8 @@ class World:
             worker = Worker(number, settings, proxy, "h11" if self._iterated and number else HandoverProtocol)
             await worker.start()
             self.workers.append(worker)
-            front = Proxy(worker.port)
-            await front.start()
-            self.proxies.append(front)
+            await worker.front.start()
+            self.proxies.append(worker.front)
 
     async def _stop(self) -> None:
         await self.heal()
