@@ -23,6 +23,7 @@ from redis.backoff import ConstantBackoff
 from livefeed import embedded
 from livefeed.app import create
 from livefeed.embedded import EmbeddedServer
+from livefeed.errors import Unavailable
 from livefeed.feed import listener
 from livefeed.feed.handover import HandoverProtocol
 from livefeed.feed.log import Keys
@@ -257,9 +258,14 @@ class World:
 
     async def _know(self, worker: Worker) -> None:
         deadline = time.monotonic() + SETTLE_S
-        while worker.feed.mirror.position != await worker.feed.log.head() or not worker.feed.live:
+        while not await self._knows(worker):
             assert time.monotonic() < deadline, f"worker {worker.number} does not get to the log's head"
             await worker.feed.listener.confirm()
+
+    async def _knows(self, worker: Worker) -> bool:
+        with contextlib.suppress(Unavailable):  # its connections may have been cut a moment ago
+            return worker.feed.live and worker.feed.mirror.position == await worker.feed.log.head()
+        return False
 
     async def heal(self) -> None:
         """Mend everything."""
