@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ SCRIPT = Path(__file__).with_name("eventsource.mjs")
 
 Item = tuple[str, str, str]
 """Event, id and data."""
+Events = Generator[Item, None, None]
 
 _NGINX = """
 daemon off; pid {directory}/pid; error_log {directory}/error.log; worker_processes 1;
@@ -95,7 +96,7 @@ def way(request: pytest.FixtureRequest, server: LiveServer, tmp_path_factory: py
         process.wait(WAIT_S)
 
 
-def with_curl(url: str) -> Iterator[Item]:
+def with_curl(url: str) -> Events:
     """curl, and the few lines of shell that people write around it."""
     process = subprocess.Popen(["curl", "-sN", "--max-time", "30", url], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -114,24 +115,24 @@ def with_curl(url: str) -> Iterator[Item]:
         process.stdout.close()
 
 
-def with_httpx_sse(url: str) -> Iterator[Item]:
+def with_httpx_sse(url: str) -> Events:
     """httpx-sse."""
     with httpx.Client(timeout=WAIT_S) as client, httpx_sse.connect_sse(client, "GET", url) as source:
         for event in source.iter_sse():
             yield event.event, event.id, event.data
 
 
-def with_sseclient(url: str) -> Iterator[Item]:
+def with_sseclient(url: str) -> Events:
     """sseclient-py."""
     with httpx.Client(timeout=WAIT_S) as client, client.stream("GET", url) as response:
         for event in sseclient.SSEClient(response.iter_bytes()).events():
             yield event.event, event.id or "", event.data
 
 
-def with_npm(client: str) -> Callable[[str], Iterator[Item]]:
+def with_npm(client: str) -> Callable[[str], Events]:
     """A client of npm's, under node."""
 
-    def read(url: str) -> Iterator[Item]:
+    def read(url: str) -> Events:
         if shutil.which("node") is None or not (ROOT / "node_modules" / client).exists():
             pytest.skip(f"npm's {client} is not installed (npm install)")
         command = ["node", str(SCRIPT), client, url, str(ITEMS)]
@@ -159,7 +160,7 @@ _IN_THE_PAGE = """([url, count]) => new Promise((resolve) => {
 })"""
 
 
-def with_chromium(url: str) -> Iterator[Item]:
+def with_chromium(url: str) -> Events:
     """The EventSource of a real browser."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
@@ -173,7 +174,7 @@ def with_chromium(url: str) -> Iterator[Item]:
     yield from items
 
 
-CLIENTS: dict[str, Callable[[str], Iterator[Item]]] = {
+CLIENTS: dict[str, Callable[[str], Events]] = {
     "curl": with_curl,
     "httpx-sse": with_httpx_sse,
     "sseclient-py": with_sseclient,
