@@ -2,6 +2,7 @@
 # make run ARGS="--demo"   the same, with a newsroom's day played into it
 # make test                set up all that the tests need, then every check and every test
 # make check               ruff, mypy, and TypeScript over the page's scripts
+# make slowtest            four slow HTTP attacks with 1,000 connections each, by slowhttptest (a minute)
 # make soak N=10000        so many seeded schedules of faults; a failure tells its seed, SEED= starts elsewhere
 # make bench               the benchmarks, against the peers installed here
 # make procfile            web and a Redis of your own, as the Procfile says (honcho)
@@ -19,7 +20,7 @@ export PYTHONUNBUFFERED = 1
 N ?= 1000
 SEED ?= 1
 
-.PHONY: help run test check lint types scripts soak bench procfile clean
+.PHONY: help run test check lint types scripts slowtest soak bench procfile clean
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
@@ -44,6 +45,9 @@ scripts:
 	@if [ ! -f tsconfig.json ]; then :; \
 	elif [ -x node_modules/.bin/tsc ]; then echo node_modules/.bin/tsc -p .; node_modules/.bin/tsc -p .; \
 	else echo "The page's scripts are not type-checked: 'make test' with node and npm installed sets that up."; fi
+
+slowtest: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.faults.slowtest
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults.soak -n $(N) --seed $(SEED) $(ARGS)

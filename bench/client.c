@@ -4,15 +4,21 @@
  *
  * HOST is an IPv4 address, PATH the stream's path and query, CPU the core to be pinned to (-1: none), FLAGS a set of
  * letters: `o` the numbers must come in ascending order (otherwise: in one order, the same for every reader), `i` the
- * `id:` fields must count up by one, `-` none.
+ * `id:` fields must count up by one, `s` small receive buffers, `-` none. A `*` in PATH is replaced by a number that is
+ * the reader's own modulo GROUPS.
  *
  * Every event carries `~#NUMBER:NANOSECONDS~` in its data: its number, and the CLOCK_MONOTONIC time at which it was
  * offered to the server. Events without it (ticks, pings, comments) are read and not counted.
  *
  * It obeys one command per line of stdin and answers on stdout, one line each:
  *
- *   connect N INFLIGHT TIMEOUT_MS     open N more streams, at most INFLIGHT of them not yet answered
+ *   connect N INFLIGHT TIMEOUT_MS GROUPS
+ *                                     open N more streams, at most INFLIGHT of them not yet answered
  *       -> {"op": "connect", ...}     when each has its response's head
+ *   replay N INFLIGHT TIMEOUT_MS FIRST COUNT PATH
+ *                                     the same for PATH, where a stream counts as answered when it has been given the
+ *                                     past numbers FIRST .. FIRST+COUNT-1, in ascending order
+ *       -> {"op": "expect", ...}
  *   expect FIRST COUNT TIMEOUT_MS     every reader shall now get the numbers FIRST .. FIRST+COUNT-1
  *       -> ready                      from now on they may be published
  *       -> done NUMBER                when the last reader has this number
@@ -40,7 +46,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,7 +57,9 @@ enum {
     LINE_MAX_BYTES = 1048576,  /* a longer line ends the client: it is no event of ours */
     READY_MAX = 512,           /* sockets served per epoll_wait */
     LINGER_MS = 50,
-    COMMAND_BYTES = 256,
+    COMMAND_BYTES = 1024,
+    SMALL_RECEIVE_BYTES = 4096,
+    RETRIES_MAX = 100,         /* connections that ended before their answer and were opened again, in all */
 };
 
 typedef enum { CONNECTING, HEAD, OPEN, GONE } State;
@@ -78,11 +85,14 @@ static struct {
 } count;
 
 static Reader readers[MAX_READERS];
-static int reader_count, open_count, connecting_count, gone_count;
+static int reader_count, open_count, connecting_count, gone_count, retries;
 static int epoll_fd;
 static struct sockaddr_in address;
-static char request[4096];
-static bool ascending, check_ids;
+static const char *host, *port;
+static char path[COMMAND_BYTES];
+static int groups = 1;
+static bool ascending, check_ids, small_buffers;
+static int64_t replayed;    /* numbers that a new stream must be given before it counts as answered; 0: none */
 
 static bool expecting;
 static int64_t expect_first, expect_count;
@@ -152,21 +162,31 @@ static void check_event(Reader *r) {
     if (took > last_reader[i]) last_reader[i] = took;
     if (r->offered < first_offered) first_offered = r->offered;
     if (now_ns > last_delivered) last_delivered = now_ns;
-    r->got++;
-    if (++complete[i] == reader_count) printf("done %lld\n", (long long)r->number);
+    if (++r->got == replayed) connecting_count--;
+    if (++complete[i] == reader_count && !replayed) printf("done %lld\n", (long long)r->number);
+}
+
+/* Digits from `*at` on, and moves it behind them; the line's end stops it. */
+static int64_t digits(const char **at) {
+    int64_t value = 0;
+    for (; **at >= '0' && **at <= '9'; ++*at) value = value * 10 + (**at - '0');
+    return value;
 }
 
 static void read_number(Reader *r, const char *data, size_t length) {
+    static size_t usual; /* where the last one was: the next one is there, too, nearly always */
     const char *end = data + length, *at = data;
+    if (usual + 2 < length && data[usual] == '~' && data[usual + 1] == '#') at += usual;
     while ((at = memchr(at, '~', (size_t)(end - at)))) {
         if (end - at > 4 && at[1] == '#') {
-            char *stop;
-            r->number = strtoll(at + 2, &stop, 10); /* the line's end ('\n' or '\r') stops it */
-            if (*stop != ':') return;
-            r->offered = strtoll(stop + 1, &stop, 10);
+            const char *stop = at + 2;
+            r->number = digits(&stop);
+            if (*stop++ != ':') return;
+            r->offered = digits(&stop);
             if (*stop != '~') return;
             r->has_number = true;
             r->data_length = (int64_t)length;
+            usual = (size_t)(at - data);
             return;
         }
         at++;
@@ -183,7 +203,8 @@ static void on_line(Reader *r, const char *line, size_t length) {
     } else if (length > 5 && memcmp(line, "data:", 5) == 0) {
         if (!r->has_number) read_number(r, line + 5, length - 5);
     } else if (length > 3 && memcmp(line, "id:", 3) == 0) {
-        r->id = strtoll(line + 3, NULL, 10);
+        const char *at = line + 3 + (line[3] == ' ');
+        r->id = digits(&at);
     }
 }
 
@@ -221,10 +242,22 @@ static void on_payload(Reader *r, const char *at, size_t length) {
     }
 }
 
+static void start(Reader *r);
+
 static void leave(Reader *r) {
     if (r->state == GONE) return;
+    if ((r->state == CONNECTING || r->state == HEAD) && retries < RETRIES_MAX) { /* as a browser would */
+        retries++;
+        close(r->fd);
+        connecting_count--;
+        free(r->rest);
+        r->rest = NULL;
+        r->rest_length = r->rest_size = 0;
+        start(r);
+        return;
+    }
     if (r->state == OPEN) open_count--;
-    else connecting_count--;
+    if (r->state != OPEN || r->got < replayed) connecting_count--;
     close(r->fd);
     r->state = GONE;
     gone_count++;
@@ -285,7 +318,7 @@ static void on_head(Reader *r, const char *bytes, size_t length) {
         return;
     }
     r->chunked = strcasestr(r->rest, "transfer-encoding: chunked") != NULL;
-    connecting_count--;
+    if (!replayed) connecting_count--;
     open_count++;
     r->state = OPEN;
     char *head = r->rest;
@@ -298,12 +331,11 @@ static void on_head(Reader *r, const char *bytes, size_t length) {
 
 /* ---- sockets ---- */
 
-static void open_reader(void) {
-    Reader *r = &readers[reader_count++];
-    memset(r, 0, sizeof *r);
-    r->id = r->last_id = -1;
+static void start(Reader *r) {
     r->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (r->fd < 0) die("socket: %s", strerror(errno));
+    int small = SMALL_RECEIVE_BYTES;
+    if (small_buffers) setsockopt(r->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     if (connect(r->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS)
         die("connect: %s", strerror(errno));
     r->state = CONNECTING;
@@ -312,14 +344,23 @@ static void open_reader(void) {
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, r->fd, &interest) < 0) die("epoll_ctl: %s", strerror(errno));
 }
 
+static size_t make_request(char *request, size_t size, const Reader *r) {
+    const char *star = strchr(path, '*');
+    int length = star ? snprintf(request, size, "GET %.*s%d%s", (int)(star - path), path, (int)(r - readers) % groups, star + 1)
+                      : snprintf(request, size, "GET %s", path);
+    length += snprintf(request + length, size - (size_t)length,
+                       " HTTP/1.1\r\nHost: %s:%s\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n\r\n", host, port);
+    return (size_t)length;
+}
+
 static void on_ready(Reader *r, uint32_t events) {
-    static char buffer[RECV_BYTES + 1];
+    static char buffer[RECV_BYTES + 1], request[COMMAND_BYTES * 2];
     if (r->state == GONE) return;
     if (r->state == CONNECTING) {
         int error = 0;
         socklen_t size = sizeof error;
         getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-        size_t length = strlen(request);
+        size_t length = make_request(request, sizeof request, r);
         if (error || (events & EPOLLERR) || send(r->fd, request, length, MSG_NOSIGNAL) != (ssize_t)length) {
             leave(r);
             return;
@@ -378,24 +419,39 @@ static void print_percentiles(const char *name, int64_t *values, int64_t n) {
     printf("}");
 }
 
-static void do_connect(int n, int inflight, int64_t timeout_ms) {
-    if (n < 1 || reader_count + n > MAX_READERS || inflight < 1) die("bad connect");
-    int target = reader_count + n, gone_before = gone_count;
-    double cpu = cpu_seconds();
-    int64_t start = monotonic(), deadline = start + timeout_ms * 1000000;
+static void open_reader(void) {
+    Reader *r = &readers[reader_count++];
+    memset(r, 0, sizeof *r);
+    r->id = r->last_id = -1;
+    start(r);
+}
+
+/* Open `n` streams, at most `inflight` of them unanswered at a time. */
+static void open_readers(int n, int inflight, int64_t deadline) {
+    int target = reader_count + n;
     while ((reader_count < target || connecting_count) && monotonic() < deadline) {
         while (reader_count < target && connecting_count < inflight) open_reader();
         serve(deadline);
     }
-    printf("{\"op\": \"connect\", \"asked\": %d, \"open\": %d, \"failed\": %d, \"unanswered\": %d, \"seconds\": %.6f, "
+}
+
+static void do_connect(int n, int inflight, int64_t timeout_ms, int n_groups) {
+    if (n < 1 || reader_count + n > MAX_READERS || inflight < 1 || n_groups < 1) die("bad connect");
+    groups = n_groups;
+    int gone_before = gone_count;
+    double cpu = cpu_seconds();
+    int64_t start = monotonic();
+    open_readers(n, inflight, start + timeout_ms * 1000000);
+    printf("{\"op\": \"connect\", \"asked\": %d, \"open\": %d, \"failed\": %d, \"retries\": %d, \"unanswered\": %d, \"seconds\": %.6f, "
            "\"cpu_s\": %.6f}\n",
-           n, open_count, gone_count - gone_before, connecting_count, (double)(monotonic() - start) / 1e9,
+           n, open_count, gone_count - gone_before, retries, connecting_count, (double)(monotonic() - start) / 1e9,
            cpu_seconds() - cpu);
 }
 
-static void do_expect(int64_t first, int64_t n, int64_t timeout_ms) {
-    if (n < 1 || n > MAX_EVENTS || !reader_count) die("bad expect");
-    size_t cells = (size_t)n * (size_t)reader_count;
+/* From now on `check_event` accounts for `n` numbers and `extra` readers more than there are. */
+static void begin(int64_t first, int64_t n, int extra) {
+    if (n < 1 || n > MAX_EVENTS || reader_count + extra < 1 || reader_count + extra > MAX_READERS) die("bad numbers");
+    size_t cells = (size_t)n * (size_t)(reader_count + extra);
     expect_first = first;
     expect_count = n;
     seen = allocate(cells, 1);
@@ -405,41 +461,31 @@ static void do_expect(int64_t first, int64_t n, int64_t timeout_ms) {
     complete = allocate((size_t)n, sizeof *complete);
     length_of = allocate((size_t)n, sizeof *length_of);
     last_reader = allocate((size_t)n, sizeof *last_reader);
-    placed = ascending ? (int32_t)n : 0;
-    for (int64_t i = 0; i < n; i++) rank[i] = ascending ? (int32_t)i : -1;
+    placed = ascending || extra ? (int32_t)n : 0;
+    for (int64_t i = 0; i < n; i++) rank[i] = ascending || extra ? (int32_t)i : -1;
     for (int i = 0; i < reader_count; i++) readers[i].next = readers[i].got = 0;
-    int gone_before = gone_count;
     int64_t refused = count.refused;
     memset(&count, 0, sizeof count);
     count.refused = refused;
     first_offered = INT64_MAX;
     last_delivered = 0;
     expecting = true;
-    printf("ready\n");
-    double cpu = cpu_seconds();
-    struct rusage before, after;
-    getrusage(RUSAGE_SELF, &before);
-    int64_t start = monotonic(), deadline = start + timeout_ms * 1000000;
-    while (count.deliveries < (int64_t)cells && monotonic() < deadline) serve(deadline);
-    cpu = cpu_seconds() - cpu;
-    getrusage(RUSAGE_SELF, &after);
-    bool timed_out = count.deliveries < (int64_t)cells;
-    int64_t linger = monotonic() + (int64_t)LINGER_MS * 1000000;
-    while (monotonic() < linger) serve(linger);
-    expecting = false;
+}
 
+static void end(int64_t cells, int gone_before, bool timed_out, double seconds, double cpu) {
+    expecting = false;
     double span = count.deliveries ? (double)(last_delivered - first_offered) / 1e9 : 0;
     int64_t whole = 0;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < expect_count; i++)
         if (complete[i] == reader_count) last_reader[whole++] = last_reader[i];
     printf("{\"op\": \"expect\", \"readers\": %d, \"events\": %lld, \"deliveries\": %lld, \"missing\": %lld, "
            "\"doubled\": %lld, \"out_of_order\": %lld, \"stray\": %lld, \"unequal\": %lld, \"id_breaks\": %lld, "
-           "\"lost_readers\": %d, \"timed_out\": %s, \"bytes\": %lld, \"span_s\": %.6f, \"cpu_s\": %.6f, "
-           "\"voluntary_switches\": %ld, \"data_bytes\": %lld",
-           reader_count, (long long)n, (long long)count.deliveries, (long long)((int64_t)cells - count.deliveries),
+           "\"lost_readers\": %d, \"timed_out\": %s, \"bytes\": %lld, \"span_s\": %.6f, \"seconds\": %.6f, "
+           "\"cpu_s\": %.6f, \"data_bytes\": %lld",
+           reader_count, (long long)expect_count, (long long)count.deliveries, (long long)(cells - count.deliveries),
            (long long)count.doubled, (long long)count.out_of_order, (long long)count.stray, (long long)count.unequal,
            (long long)count.id_breaks, gone_count - gone_before, timed_out ? "true" : "false", (long long)count.bytes,
-           span, cpu, after.ru_nvcsw - before.ru_nvcsw, (long long)length_of[0]);
+           span, seconds, cpu, (long long)length_of[0]);
     print_percentiles("delivery_ms", latency, count.deliveries);
     print_percentiles("last_reader_ms", last_reader, whole);
     printf("}\n");
@@ -449,6 +495,43 @@ static void do_expect(int64_t first, int64_t n, int64_t timeout_ms) {
     free(complete);
     free(length_of);
     free(last_reader);
+}
+
+static void linger(void) {
+    int64_t until = monotonic() + (int64_t)LINGER_MS * 1000000;
+    while (monotonic() < until) serve(until);
+}
+
+static void do_expect(int64_t first, int64_t n, int64_t timeout_ms) {
+    begin(first, n, 0);
+    int64_t cells = n * reader_count;
+    int gone_before = gone_count;
+    printf("ready\n");
+    double cpu = cpu_seconds();
+    int64_t start = monotonic(), deadline = start + timeout_ms * 1000000;
+    while (count.deliveries < cells && monotonic() < deadline) serve(deadline);
+    cpu = cpu_seconds() - cpu;
+    bool timed_out = count.deliveries < cells;
+    double seconds = (double)(monotonic() - start) / 1e9;
+    linger();
+    end(cells, gone_before, timed_out, seconds, cpu);
+}
+
+/* Only for the first readers of a process: its readers are the ones that are given the past. */
+static void do_replay(int n, int inflight, int64_t timeout_ms, int64_t first, int64_t n_numbers) {
+    if (reader_count || n < 1 || inflight < 1) die("bad replay");
+    begin(first, n_numbers, n);
+    int gone_before = gone_count;
+    double cpu = cpu_seconds();
+    int64_t start = monotonic(), cells = n_numbers * n;
+    replayed = n_numbers;
+    open_readers(n, inflight, start + timeout_ms * 1000000);
+    cpu = cpu_seconds() - cpu;
+    bool timed_out = count.deliveries < cells;
+    double seconds = (double)(monotonic() - start) / 1e9;
+    linger();
+    replayed = 0;
+    end(cells, gone_before, timed_out, seconds, cpu);
 }
 
 static void do_idle(int64_t ms) {
@@ -475,7 +558,10 @@ static bool do_command(void) {
     }
     line[length] = 0;
     long long a, b, c;
-    if (sscanf(line, "connect %lld %lld %lld", &a, &b, &c) == 3) do_connect((int)a, (int)b, c);
+    long long d, e;
+    if (sscanf(line, "connect %lld %lld %lld %lld", &a, &b, &c, &d) == 4) do_connect((int)a, (int)b, c, (int)d);
+    else if (sscanf(line, "replay %lld %lld %lld %lld %lld %1023s", &a, &b, &c, &d, &e, path) == 6)
+        do_replay((int)a, (int)b, c, d, e);
     else if (sscanf(line, "expect %lld %lld %lld", &a, &b, &c) == 3) do_expect(a, b, c);
     else if (sscanf(line, "idle %lld", &a) == 1) do_idle(a);
     else if (strcmp(line, "quit") == 0) return false;
@@ -488,10 +574,10 @@ int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2]))};
     if (inet_pton(AF_INET, argv[1], &address.sin_addr) != 1) die("bad address %s", argv[1]);
-    int length = snprintf(request, sizeof request,
-                          "GET %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n\r\n",
-                          argv[3], argv[1], argv[2]);
-    if (length >= (int)sizeof request) die("the path is too long");
+    host = argv[1];
+    port = argv[2];
+    if (strlen(argv[3]) >= sizeof path) die("the path is too long");
+    strcpy(path, argv[3]);
     int cpu = atoi(argv[4]);
     if (cpu >= 0) {
         cpu_set_t cpus;
@@ -501,6 +587,7 @@ int main(int argc, char **argv) {
     }
     ascending = strchr(argv[5], 'o') != NULL;
     check_ids = strchr(argv[5], 'i') != NULL;
+    small_buffers = strchr(argv[5], 's') != NULL;
 
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event interest = {.events = EPOLLIN, .data.ptr = NULL};

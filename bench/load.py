@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,8 @@ from bench.compiling import compiled
 
 ANSWER_S = 30
 """How much longer than its own time-out a command may take before the client counts as stuck."""
-
+INFLIGHT = 64
+"""Streams that are opened at a time and wait for their answer."""
 
 FAULTS = ("missing", "doubled", "out_of_order", "stray", "unequal", "id_breaks", "lost_readers")
 """What the client counts against a server; see client.c."""
@@ -34,19 +36,32 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
+        self._process.kill()  # it holds nothing but connections, and may be frozen
         self._process.wait(timeout=ANSWER_S)
 
-    def connect(self, readers: int, *, inflight: int = 64, timeout_s: float = 60) -> dict[str, Any]:
+    def connect(
+        self, readers: int, *, inflight: int = INFLIGHT, timeout_s: float = 60, groups: int = 1
+    ) -> dict[str, Any]:
         """Open that many more streams, at most `inflight` of them unanswered at a time.
+
+        A `*` in the path is replaced by a number below `groups`, the next for each reader.
 
         :raises RuntimeError: when not all of them opened.
         """
-        self._say(f"connect {readers} {inflight} {timeout_s * 1000:.0f}")
+        self._say(f"connect {readers} {inflight} {timeout_s * 1000:.0f} {groups}")
         result = self._result()
         if result["failed"] or result["unanswered"]:
             raise RuntimeError(f"not all readers got their stream: {result}")
         return result
+
+    def replay(self, readers: int, path: str, first: int, count: int, *, timeout_s: float = 60) -> dict[str, Any]:
+        """Open the first streams of all, each of which must be given these past numbers; what became of it."""
+        self._say(f"replay {readers} {INFLIGHT} {timeout_s * 1000:.0f} {first} {count} {path}")
+        return self._result()
+
+    def freeze(self) -> None:
+        """From now on no reader of these reads, until the end."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def expect(self, first: int, count: int, *, timeout_s: float = 60) -> None:
         """From now on every reader shall get these numbers; `done` and `checked` tell."""

@@ -59,13 +59,20 @@ def payload(number: int, size: int) -> bytes:
 class Connections:
     """Parallel connections, each with one publish on its way at a time. Blocking; `answered` reads one whole answer."""
 
-    def __init__(self, connect: Callable[[], socket.socket], answered: Callable[[socket.socket], None]) -> None:
-        self._sockets = {}
-        for _ in range(CONNECTIONS):
-            connection = connect()
-            connection.settimeout(PUBLISH_S)
-            self._sockets[connection.fileno()] = connection
-        self._answered = answered
+    def __init__(
+        self,
+        connect: Callable[[], socket.socket],
+        answered: Callable[[socket.socket], None],
+        *,
+        keep_alive: bool = True,
+    ) -> None:
+        self._connect, self._answered, self._keep_alive = connect, answered, keep_alive
+        self._idle = [self._connected() for _ in range(CONNECTIONS)]
+
+    def _connected(self) -> socket.socket:
+        connection = self._connect()
+        connection.settimeout(PUBLISH_S)
+        return connection
 
     def send(self, requests: list[bytes]) -> None:
         """Send all requests, the last one first, and read all answers.
@@ -73,33 +80,44 @@ class Connections:
         :raises TimeoutError: when an answer does not come.
         """
         with selectors.EpollSelector() as selector:
-            connections = list(self._sockets.values())[: len(requests)]
-            for connection in connections:
+            while requests and self._idle:
+                connection = self._idle.pop()
                 selector.register(connection, selectors.EVENT_READ)
                 connection.sendall(requests.pop())
-            waiting = len(connections)
-            while waiting:
+            while len(self._idle) < CONNECTIONS:
                 if not (ready := selector.select(timeout=PUBLISH_S)):
                     raise TimeoutError(f"no answer to a publish within {PUBLISH_S} s")
                 for key, _ in ready:
-                    connection = self._sockets[key.fd]
+                    connection = key.fileobj
+                    assert isinstance(connection, socket.socket)
                     self._answered(connection)
+                    if not self._keep_alive:
+                        selector.unregister(connection)
+                        connection.close()
+                        connection = self._connected()
+                        selector.register(connection, selectors.EVENT_READ)
                     if requests:
                         connection.sendall(requests.pop())
                     else:
-                        waiting -= 1
+                        selector.unregister(connection)
+                        self._idle.append(connection)
 
     def close(self) -> None:
         """Close all."""
-        for connection in self._sockets.values():
+        for connection in self._idle:
             connection.close()
 
 
 class HttpPublisher:
-    """POST over keep-alive connections, as nchan and the floor take it."""
+    """POST over keep-alive connections, as nchan and the floor take it.
 
-    def __init__(self, port: int, path: str, size: int) -> None:
-        self._size = size
+    Pushpin closes a connection after each answer (`keep_alive`), and takes events wrapped (`wrap` makes a body of one).
+    """
+
+    def __init__(
+        self, port: int, path: str, size: int, *, wrap: Callable[[bytes], bytes] = bytes, keep_alive: bool = True
+    ) -> None:
+        self._size, self._wrap = size, wrap
         self._head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: ".encode()
         self._events: deque[bytes] = deque()
 
@@ -108,12 +126,12 @@ class HttpPublisher:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return connection
 
-        self._connections = Connections(connect, _answer)
+        self._connections = Connections(connect, _answer, keep_alive=keep_alive)
 
     def prepare(self, first: int, count: int) -> None:
         """See `Publisher`."""
         for number in range(first, first + count):
-            body = payload(number, self._size)
+            body = self._wrap(payload(number, self._size))
             self._events.append(self._head + b"%d\r\n\r\n" % len(body) + body)
 
     def offer(self, count: int) -> None:
@@ -139,7 +157,7 @@ def _answer(connection: socket.socket) -> None:
             length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
             if len(body) >= length:
                 break
-    if not head.startswith((b"HTTP/1.1 201", b"HTTP/1.1 202")):
+    if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201", b"HTTP/1.1 202")):
         raise RuntimeError(f"the publish was refused: {head[:200]!r}")
 
 

@@ -45,7 +45,8 @@ class _Recorder:
 class ScriptPublisher:
     """Publishes to the store of a livefeed, given its unix socket."""
 
-    def __init__(self, socket_path: str) -> None:
+    def __init__(self, socket_path: str, thread: str | None = None) -> None:
+        self._thread = thread
         with redis.Redis(unix_socket_path=socket_path) as client:
             self._recorder = _Recorder(client)
             self._log = Log(self._recorder, Settings())  # type: ignore[arg-type]  # all that Log needs to publish
@@ -80,6 +81,7 @@ class ScriptPublisher:
                 status="published",
                 headline=f"{TEXT} {mark(number)}",
                 rubric="politique",
+                thread=self._thread,
                 created_at=now,
                 first_published_at=now,
                 changed_at=now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import structlog
@@ -13,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
-from livefeed import health
+from livefeed import health, metrics
 from livefeed.errors import ApiError, BadRequest, Internal, NotFound, WrongMethod
 from livefeed.feed.pace import STATE
 from livefeed.feed.reading import Feed
@@ -37,10 +38,13 @@ def create(settings: Settings | None = None) -> Starlette:
     routes: list[BaseRoute] = [
         Route("/stream", stream, methods=["GET", "HEAD", "OPTIONS"]),
         *health.ROUTES,
+        *metrics.ROUTES,
         *newsroom_api.routes(settings),
         *outlets_api.routes(settings),
         *pages.routes(settings),
     ]
+
+    requests: Counter[tuple[str, int]] = Counter()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
@@ -50,16 +54,22 @@ def create(settings: Settings | None = None) -> Starlette:
         app.state.publisher = Publisher(feed.log, settings)
         try:
             await feed.start()
-            # The server's protocol finds it in the lifespan's state; under another server nobody asks for it.
-            yield {STATE: feed.pace}
-            await feed.stop()
+            app.state.reporter = reporter = metrics.Reporter(feed, requests)
+            async with reporter.reporting():
+                feed.supervise("report", reporter.run)
+                # The server's protocol finds it in the lifespan's state; under another server nobody asks for it.
+                yield {STATE: feed.pace}
+                await feed.stop()
         finally:
             await redis.aclose()
 
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(SecurityHeaders, settings=settings)],
+        middleware=[
+            Middleware(metrics.Counted, requests=requests, routes=routes),
+            Middleware(SecurityHeaders, settings=settings),
+        ],
         exception_handlers={
             ApiError: _on_api_error,
             HTTPException: _on_http_error,

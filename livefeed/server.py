@@ -29,7 +29,7 @@ import structlog
 import uvicorn
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
-from livefeed import logs, run_file
+from livefeed import logs, reports, run_file
 from livefeed.embedded import connection_url
 from livefeed.errors import StartError
 from livefeed.feed import store
@@ -81,6 +81,12 @@ def run(
             settings = dataclasses.replace(settings, port=listener.getsockname()[1], redis_url=url)
             check_store(settings)
             address = local_address(settings)
+            reports.clean(settings.data_dir)
+            if settings.metrics_port:
+                # Loaded here: it brings the whole application, which a parent of workers has no other use for.
+                from livefeed import metrics_port
+
+                stack.enter_context(metrics_port.listening(settings))
 
             def serving() -> None:
                 run_file.write(settings.data_dir, address)

@@ -85,7 +85,8 @@ class Settings:
     )
     data_dir: Path = _setting(Path("var"), "Directory of the embedded server's data and run files.")
     redis_url: str = _setting(
-        "", "A Redis or Valkey of your own (redis://, rediss://, unix://). Empty: the embedded server."
+        "",
+        "A Redis or Valkey of your own (redis://, rediss://, unix://, redis+sentinel://). Empty: the embedded server.",
     )
     feed_name: str = _setting("main", "Name of the feed: the hash tag of all its keys and of its channel.")
     workers: int = _setting(1, "Server processes that share the port.", "processes")
@@ -150,6 +151,14 @@ class Settings:
     probe_s: float = _setting(1.0, "Time between two loopback probes over the channel.", "seconds")
     deaf_s: float = _setting(4.0, "Without an echo for this long the process counts as deaf.", "seconds")
     redis_timeout_s: float = _setting(5.0, "Longest wait for one answer of Redis.", "seconds")
+
+    # Monitoring
+    metrics_port: int = _setting(0, "A port of their own for /metrics and /readyz. 0: none.")
+    metrics_host: str = _setting("127.0.0.1", "Address of that port.")
+    metrics_token: str = _setting(
+        "",
+        "Bearer token for /metrics, on either port. Empty: none is asked on that port, and nothing is on the main one.",
+    )
 
     site: Site = field(default_factory=Site)
 
@@ -220,6 +229,9 @@ class Settings:
         if self.retry_min_ms > self.retry_max_ms:
             raise StartError("LIVEFEED_RETRY_MIN_MS: must not be above LIVEFEED_RETRY_MAX_MS.")
         zero_allowed = {"port", "stream_max", "stream_max_per_address", "stream_max_total", "drain_s"}
+        zero_allowed.add("metrics_port")
+        if not 0 <= self.metrics_port <= 65_535:
+            raise StartError(f"LIVEFEED_METRICS_PORT: {self.metrics_port} is not a port (0 to 65535).")
         for f in table():
             value = getattr(self, f.name)
             low = 0 if f.name in zero_allowed else 1e-3

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 import uvloop
+from blockbuster import BlockBuster
 
 from livefeed.embedded import EmbeddedServer
 from livefeed.settings import Settings
@@ -21,6 +22,27 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("LIVEFEED_") or name in ("HOST", "PORT"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def loop_guard() -> Iterator[BlockBuster]:
+    """Whatever the server does in its event loop that blocks it (sleeping, files, locks, sockets) fails the test."""
+    guard = BlockBuster(
+        scanned_modules=[
+            *("livefeed.feed", "livefeed.newsroom", "livefeed.reader", "livefeed.outlets"),
+            *("livefeed.app", "livefeed.health", "livefeed.metrics", "livefeed.reports", "livefeed.responses"),
+        ]
+    )
+    for function in guard.functions.values():
+        function.can_block_in("livefeed/app.py", "create")  # before anything is served: templates, assets
+        function.can_block_in("livefeed/reader/pages.py", "routes")  # the same
+        function.can_block_in("livefeed/feed/log.py", "_source")  # the same: scripts
+        function.can_block_in("redis/utils.py", "get_lib_version")  # a test's own client; `connect` asks once
+        function.can_block_in("logging/__init__.py", "emit")  # a line on standard error
+        function.can_block_in("structlog/_output.py", "msg")
+    guard.activate()
+    yield guard
+    guard.deactivate()
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ FLOORS = (
     ("feed",),
     ("responses",),
     ("newsroom", "reader", "outlets"),
-    ("health", "app"),
-    ("embedded", "run_file", "logs", "workers", "server"),
+    ("reports", "metrics", "health", "app"),
+    ("embedded", "run_file", "logs", "workers", "metrics_port", "server"),
     ("cli", "__main__"),
 )
 """Imports go down only. Rooms of one floor may use each other, but for the wings, which may not."""

@@ -32,7 +32,7 @@ def settings(as_json: bool) -> None:
     rows = [
         {
             "variable": variable(field.name),
-            "value": _shown(getattr(now, field.name)),
+            "value": "***" if _secret(field.name, now) else _shown(getattr(now, field.name)),
             "default": _shown(field.default),
             "unit": field.metadata["unit"],
             "help": field.metadata["help"],
@@ -63,6 +63,10 @@ def _written(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value) if value != "" else "empty"
+
+
+def _secret(name: str, now: Settings) -> bool:
+    return name.endswith("_token") and bool(getattr(now, name))
 
 
 def _shown(value: Any) -> Any:

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
 from livefeed.feed.pace import PacedProtocol
 from livefeed.feed.subscriber import Subscriber
 
@@ -39,9 +37,9 @@ class HandoverProtocol(PacedProtocol):
 
         False when the reader has gone meanwhile; nothing is left to do then.
         """
-        cycle: RequestResponseCycle = self.cycle
+        cycle = self.running  # not `self.cycle`, which may be a request that was pipelined behind the stream's
         transport = self.transport
-        if cycle.disconnected or transport.is_closing():
+        if cycle is None or cycle.disconnected or transport.is_closing():
             return False
         head = [b"HTTP/1.1 200 OK\r\n"]
         for name, value in [*self.server_state.default_headers, *headers]:
@@ -58,4 +56,8 @@ class HandoverProtocol(PacedProtocol):
         transport.write(b"".join(head))
         subscriber.attach(transport, write_buffer_bytes)
         self.parser = None  # type: ignore[assignment]  # as uvicorn does when a connection is lost
+        # The offer refers to this protocol, and the scope to the offer: cut, all of the request goes at once, without
+        # waiting for the collector.
+        self.cycle.scope.pop("extensions")
+        self.cycle = None  # type: ignore[assignment]
         return True

@@ -34,6 +34,7 @@ import structlog
 from livefeed.feed import item as items
 from livefeed.feed import sse
 from livefeed.feed.admission import Admission
+from livefeed.feed.delay import Delay
 from livefeed.feed.filter import Filter
 from livefeed.feed.mirror import Mirror
 from livefeed.feed.position import Position
@@ -94,7 +95,8 @@ class Hub:
         """Counts the mirror's restarts; streams that are iterated compare it."""
         self.draining = False
         self.counts: Counter[str] = Counter()
-        """So far: deliveries (events written, times readers), rounds, ticks, replays, resets, behind, cut."""
+        """So far; `livefeed.metrics` says what each is. A key like "resets:expired" has its reason behind the colon."""
+        self.delay = Delay(mirror.window)
 
     # Readers come and go
 
@@ -102,6 +104,11 @@ class Hub:
     def head(self) -> Position:
         """The newest position in this process."""
         return self._window.head
+
+    @property
+    def groups(self) -> list[Group]:
+        """Groups of readers that get the same bytes."""
+        return list(self._groups.values())
 
     @property
     def streams(self) -> int:
@@ -147,6 +154,7 @@ class Hub:
     def notify(self) -> None:
         """Something has arrived in the window."""
         self._wake.set()
+        self.delay.arrived()
         if self._arrival is not None:
             self._arrival.set_result(None)
             self._arrival = None
@@ -165,6 +173,7 @@ class Hub:
         self.epoch += 1
         self._ticks.clear()  # they may tell a position of the old history that has the new one's seq
         head = self._window.head
+        self.delay.skip()
         for group in self._groups.values():
             group.cursor = head.seq
             data = group.framed(sse.reset(reason, head))
@@ -175,17 +184,20 @@ class Hub:
                 else:
                     subscriber.cursor = head.seq
                     self._write(subscriber, data)
-                    self.counts["resets"] += 1
+                    self.counts[f"resets:{reason}"] += 1
         self.notify()
 
     async def run(self) -> None:
         """Serve rounds for ever; returns only by being cancelled."""
+        self.delay.skip()
+        self._wake.set()  # what had arrived when an earlier run failed must not wait for the next event
         while True:
             await self._wake.wait()
             self._wake.clear()
-            head = self._window.head.seq
-            for group in list(self._groups.values()):
+            head, begun, groups = self._window.head.seq, time.monotonic(), self.groups
+            for group in groups:
                 await self._serve(group, head)
+            self.delay.served(head, begun, self._wake.is_set(), len(groups))
 
     async def _serve(self, group: Group, head: int) -> None:
         """Bring a group to `head`, a round at a time."""
@@ -381,6 +393,7 @@ class Hub:
             while not self.draining and not stopping.is_set():
                 if epoch != self.epoch:
                     epoch, cursor = self.epoch, self._window.head.seq
+                    self.counts["resets:diverged"] += 1
                     yield sse.reset("diverged", self._window.head)
                 elif cursor < self._window.head.seq:
                     end = min(cursor + CATCH_UP_EVENTS, self._window.head.seq)

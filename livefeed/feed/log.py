@@ -17,6 +17,7 @@ from importlib import resources
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -42,6 +43,8 @@ STORE_ERRORS = (RedisError, OSError, TimeoutError, RuntimeError)
 """What the store raises when it cannot be reached, is full, read-only or too slow. uvloop says RuntimeError when
 redis-py writes to a connection that was lost in this very turn ("the handler is closed")."""
 
+logger = structlog.get_logger()
+
 
 class Keys:
     """The names of a feed's keys and of its channel."""
@@ -56,6 +59,7 @@ class Keys:
         self.withdrawn = self.prefix + "withdrawn"
         self.all = self.prefix + "index"
         self.tokens = self.prefix + "tokens"
+        self.probe = self.prefix + "probe"
 
     def versions(self, id: str) -> str:
         """Hash of an item's versions."""
@@ -111,6 +115,18 @@ class Reading(NamedTuple):
     """Seq of the oldest entry that is still there, 0 where there is none."""
 
 
+class Pulse(NamedTuple):
+    """What a probe has found."""
+
+    refusal: str
+    """Why a publish would be refused now; "" where it would be taken."""
+    events: int
+    """Entries of the log."""
+    bytes: int
+    early: int
+    """Entries that were ever trimmed before their time, as the log had outgrown its bound."""
+
+
 class ItemPage(NamedTuple):
     """A page of current items, newest first, true at `head`."""
 
@@ -133,6 +149,7 @@ class Log:
         self._read = redis.register_script(_source("read"))
         self._since = redis.register_script(_source("since"))
         self._page = redis.register_script(_source("page"))
+        self._probe = redis.register_script(_source("probe"))
 
     async def publish(
         self,
@@ -237,6 +254,15 @@ class Log:
             int(first_seq),
         )
 
+    async def probe(self, message: bytes) -> Pulse:
+        """Ring the channel with `message`, and see whether the store takes writes; see the script's head."""
+        refusal, events, size, early = await self._run(
+            self._probe,
+            [self.keys.head, self.keys.log, self.keys.probe],
+            [self.keys.channel, "PUBLISH", message, round(self._settings.probe_s * 1000)],
+        )
+        return Pulse(refusal.decode(errors="replace"), events, size, early)
+
     async def head(self) -> Position:
         """The log's head; a new log gets one."""
         return (await self.read(Position(0, ""), count=0)).head
@@ -283,6 +309,13 @@ class Log:
         return await self._ask(script(keys=keys, args=args))
 
     async def _publish_synced(self, keys: list[str], args: list[Any]) -> Any:
+        try:
+            return await self._publish_once_synced(keys, args)
+        except STORE_ERRORS as error:  # the editor is told to try again; why, only the operator can mend
+            logger.warning("a publish was refused by the store", reason=str(error) or type(error).__name__)
+            raise
+
+    async def _publish_once_synced(self, keys: list[str], args: list[Any]) -> Any:
         command = ("EVALSHA", self._publish.sha, len(keys), *keys, *args)
         try:
             return await self._synced(*command)

@@ -102,7 +102,9 @@ class Mirror:
                 break
             entries += [entry for entry in page if entry.seq <= head.seq]
             start = page[-1].seq
-        if not entries:
+        # They must lead to where the board stands. Else the log lacks its tail, or its history has changed meanwhile:
+        # the window starts empty at `head`, and the next read tells whether that can be continued.
+        if not entries or (entries[-1].seq, entries[-1].mark) != head:
             return head, []
         return base, entries
 

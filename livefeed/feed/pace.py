@@ -32,7 +32,8 @@ from typing import Any, Literal
 
 import msgspec
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from livefeed.errors import ApiError, HeadTooLarge, TooSlow
 from livefeed.settings import Settings
@@ -47,6 +48,11 @@ REST_S = 5.0
 """How long the rest of a body that was answered already is read, so that the client gets to see its answer."""
 HEAD_MAX_BYTES = 32_768
 """Most bytes of a head, beyond what one read of the socket brings: browsers and proxies stay below 16 KB."""
+WIRE_SHARE = 9
+"""Most bytes on the wire for one of the body: one-byte chunks take six. What is beyond that are trailers, which would
+be kept without a bound."""
+PIPELINE_MAX = 100
+"""Most requests of one connection that wait behind another: one read of the socket may bring thousands."""
 ROOM_LOOK = 100
 """Connections looked at for the one to close when there are too many."""
 LOG_S = 10.0
@@ -93,7 +99,7 @@ class Pace:
     def _look(self, connection: PacedProtocol, now: float) -> None:
         """Cut a connection that is overdue."""
         if self._is_slow_reader(connection, now):
-            self._cut("downloads", connection.transport.abort)
+            self._cut("downloads", connection.abort)
         elif connection.transport.is_closing() or connection.phase == "quiet":
             return
         elif connection.phase == "head":
@@ -105,7 +111,7 @@ class Pace:
                 self._cut("heads", connection.end_head)
         elif connection.phase == "rest":
             if now - connection.since > REST_S:
-                self._cut("rests", connection.transport.abort)
+                self._cut("rests", connection.abort)
         elif connection.cycle.response_complete:
             connection.phase, connection.since = "rest", now
         elif connection.flow.read_paused or connection.cycle.waiting_for_100_continue:
@@ -137,7 +143,7 @@ class Pace:
             return
         others = [c for c in itertools.islice(self.connections, ROOM_LOOK) if c is not newcomer and c.may_go]
         loser = min(others, key=lambda c: (c.phase != "quiet", c.since), default=newcomer)
-        self._cut("room", loser.transport.abort)
+        self._cut("room", loser.abort)
 
     def _cut(self, what: str, cut: Callable[[], object]) -> None:
         self.counts[what] += 1
@@ -153,7 +159,8 @@ class Pace:
 class PacedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which notes what the sweep has to know."""
 
-    pace: Pace | None = None
+    running: RequestResponseCycle | None = None
+    """The request that is being answered; uvicorn knows the last one that was read, which may be waiting behind it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """A connection begins, and with it its first head."""
@@ -161,8 +168,10 @@ class PacedProtocol(HttpToolsProtocol):
         self.phase: Phase = "head"
         self.since = self.loop.time()
         """When the phase began."""
+        self.wire = 0
+        """Bytes of the phase, but for those that came together with its beginning."""
         self.received = 0
-        """Bytes of the head that did not come with its first ones, or of the body."""
+        """Bytes of the body."""
         self.reading_since: float | None = None
         """Since when bytes have been waiting for the client."""
         self.reading_from = 0
@@ -178,29 +187,31 @@ class PacedProtocol(HttpToolsProtocol):
         self.silent = False
         if self.phase == "quiet":
             self._begin()
-        if self.phase == "head":
-            self.received += len(data)
+        self.wire += len(data)
         super().data_received(data)
-        if self.phase == "head" and self.received > HEAD_MAX_BYTES and not self.transport.is_closing():
-            if self.answering:
-                self.transport.abort()
-            else:
+        if self.wire > HEAD_MAX_BYTES and self.phase != "quiet" and not self.transport.is_closing():
+            if self.phase == "head" and not self.answering:
                 self._refuse(_HEAD_TOO_LARGE)
+            elif self.wire > HEAD_MAX_BYTES + WIRE_SHARE * self.received:
+                self.abort()
 
     def on_message_begin(self) -> None:
         """A request's first line begins; pipelined ones come within the same bytes."""
         if self.phase == "quiet":
             self._begin()
-        self.received = 0
+        self.wire = self.received = 0
         super().on_message_begin()
 
     def _begin(self) -> None:
-        self.phase, self.since, self.received = "head", self.loop.time(), 0
+        self.phase, self.since, self.wire = "head", self.loop.time(), 0
 
     def on_headers_complete(self) -> None:
         """The head is read."""
-        self.phase, self.since, self.received = "body", self.loop.time(), 0
-        super().on_headers_complete()
+        self.phase, self.since, self.wire = "body", self.loop.time(), 0
+        if len(self.pipeline) < PIPELINE_MAX:
+            super().on_headers_complete()
+        elif not self.transport.is_closing():
+            self.abort()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -212,7 +223,30 @@ class PacedProtocol(HttpToolsProtocol):
         self.phase = "quiet"
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
+
     # Ends
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Also the request that is being answered while others wait behind it hears that its client has gone.
+
+        uvicorn tells the last one only; the other would go on and write into a closed connection, which is an error.
+        """
+        self.gone()
+        super().connection_lost(exc)
+
+    def gone(self) -> None:
+        """Tell the request that is being answered that there is nobody to answer."""
+        if self.running is not None and not self.running.response_complete:
+            self.running.disconnected = True
+            self.running.message_event.set()
+
+    def abort(self) -> None:
+        """Cut the connection; what the application sends in this very turn is dropped."""
+        self.gone()
+        self.transport.abort()
 
     @property
     def answering(self) -> bool:
@@ -222,7 +256,9 @@ class PacedProtocol(HttpToolsProtocol):
     @property
     def may_go(self) -> bool:
         """Whether nothing is lost with this connection: it is idle, or has not told what it wants."""
-        return self.phase in ("head", "quiet") and not self.answering and not self.transport.is_closing()
+        if self.phase in ("body", "rest") or self.answering or self.transport.is_closing():
+            return False
+        return not self.transport.get_write_buffer_size()
 
     def end_head(self) -> None:
         """The head is overdue: 408, or nothing to one that never said a word."""
@@ -234,11 +270,10 @@ class PacedProtocol(HttpToolsProtocol):
     def end_body(self) -> None:
         """The body is overdue: 408 where that is the next answer; the application is told that its client has gone."""
         if self.cycle.response_started or self.pipeline:
-            self.transport.abort()
+            self.abort()
             return
-        self.cycle.disconnected = True
         self._refuse(_TOO_SLOW)
-        self.cycle.message_event.set()
+        self.gone()
 
     def _refuse(self, answer: tuple[bytes, bytes]) -> None:
         head, rest = answer

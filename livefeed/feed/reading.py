@@ -23,11 +23,13 @@ from livefeed.feed import tasks
 from livefeed.feed.filter import PARAMETERS, Filter
 from livefeed.feed.hub import Hub
 from livefeed.feed.item import PublicItem
+from livefeed.feed.lag import LAG_MAX_S, Lag
 from livefeed.feed.listener import Listener
 from livefeed.feed.log import Log, index_of, is_sort_key
 from livefeed.feed.mirror import Mirror
 from livefeed.feed.pace import Pace
 from livefeed.feed.position import Position
+from livefeed.feed.watch import Watch
 from livefeed.settings import Settings
 
 SCAN_PAGE = 100
@@ -63,7 +65,7 @@ class Feed:
         self.settings = settings
         self.log = Log(redis, settings)
         self.mirror = Mirror(settings)
-        self.hub = Hub(self.mirror, settings, lambda: self.listener.live)
+        self.hub = Hub(self.mirror, settings, lambda: self.live)
         self.listener = Listener(
             self.log,
             self.mirror,
@@ -72,6 +74,8 @@ class Feed:
             on_restart=self.hub.restart,
             admission=self.hub.admission,
         )
+        self.lag = Lag()
+        self.watch = Watch(self.hub, self.listener, self.lag)
         self.pace = Pace(settings, self.hub.admission.connection_max, lambda: self.hub.streams)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -81,14 +85,19 @@ class Feed:
         :raises StartError: when the log cannot be read in time.
         """
         runs = {"listener": self.listener.run, "hub": self.hub.run, "wheel": self.hub.turn, "pace": self.pace.run}
-        for name, run in runs.items():
-            self._tasks.append(asyncio.create_task(_supervised(name, run), name=name))
+        for name, run in {**runs, "lag": self.lag.run, "watch": self.watch.run}.items():
+            self.supervise(name, run)
         deadline = time.monotonic() + LOAD_S
-        while not self.listener.live:
+        # A store that is read-only or full is no reason not to serve readers.
+        while not (self.listener.live or (self.mirror.loaded and self.listener.refusal)):
             if time.monotonic() > deadline:
                 await self.stop()
                 raise StartError(f"The feed could not be read at start: {self.listener.why_not_live}.")
             await asyncio.sleep(0.005)
+
+    def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a task for as long as the feed does, again and again where it fails."""
+        self._tasks.append(asyncio.create_task(_supervised(name, run), name=name))
 
     async def stop(self) -> None:
         """End all streams within the drain time, then the tasks."""
@@ -97,8 +106,18 @@ class Feed:
 
     @property
     def live(self) -> bool:
-        """Whether an event published now would arrive here."""
-        return self.listener.live
+        """Whether an event published now would arrive here, at the readers of this process."""
+        return self.why_not_live is None
+
+    @property
+    def why_not_live(self) -> str | None:
+        """Why an event published now would not arrive; None while it would."""
+        reason = self.listener.why_not_live
+        if reason is None and self.lag.now_s > LAG_MAX_S:
+            reason = f"the event loop is {self.lag.now_s:.1f} s late"
+        if reason is None and self.hub.delay.waiting_s > self.settings.deaf_s:
+            reason = f"what has arrived waits for its round since {self.hub.delay.waiting_s:.1f} s"
+        return reason
 
     @property
     def position(self) -> str:

@@ -24,7 +24,8 @@ from redis.asyncio.sentinel import (
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
 )
-from redis.backoff import ConstantBackoff
+from redis.backoff import ConstantBackoff, NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
 from livefeed.errors import StartError
@@ -35,6 +36,8 @@ POOL_MAX = 50
 SENTINEL_PORT = 26_379
 _SENTINEL = "+sentinel"
 _RETRY = Retry(ConstantBackoff(0.05), 1)
+_ONCE = Retry(NoBackoff(), 0)
+"""For a Sentinel: the next one is asked instead."""
 
 
 def connect(settings: Settings) -> Redis:
@@ -47,6 +50,7 @@ def connect(settings: Settings) -> Redis:
         **bounds,
         "retry": _RETRY,
         "client_name": "livefeed",
+        "driver_info": DriverInfo(),  # made once: for each connection redis-py would look its own version up on disk
         "max_connections": POOL_MAX,
         "timeout": settings.redis_timeout_s,
     }
@@ -83,19 +87,21 @@ def _through_sentinels(parts: SplitResult, bounds: dict[str, Any], own: dict[str
     """:raises ValueError: for an address that cannot be read."""
     credentials, _, hosts = parts.netloc.rpartition("@")
     name, _, database = parts.path.strip("/").partition("/")
+    scheme = parts.scheme.removesuffix(_SENTINEL)
+    if scheme not in ("redis", "rediss") or not name:
+        raise ValueError("no scheme of a primary, or no name of one")
     # redis-py reads credentials and options as it does for one server; the host is asked of the Sentinels.
     user = f"{credentials}@" if credentials else ""
-    given: dict[str, Any] = {
-        **parse_url(f"{parts.scheme.removesuffix(_SENTINEL)}://{user}primary/{int(database or 0)}?{parts.query}")
-    }
+    given: dict[str, Any] = {**parse_url(f"{scheme}://{user}primary/{int(database or 0)}?{parts.query}")}
     del given["host"]
     secured = given.pop("connection_class", None) is SSLConnection
     tls = {key: value for key, value in given.items() if key.startswith("ssl_")} | ({"ssl": True} if secured else {})
     addresses = [urlsplit(f"//{host}") for host in hosts.split(",")]
-    if not name or not all(one.hostname for one in addresses):
-        raise ValueError("no host, or no name of a primary")
+    if not all(one.hostname for one in addresses):
+        raise ValueError("no host of a Sentinel")
     sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        [(one.hostname, one.port or SENTINEL_PORT) for one in addresses], sentinel_kwargs={**bounds, **tls}
+        [(one.hostname, one.port or SENTINEL_PORT) for one in addresses],
+        sentinel_kwargs={**bounds, **tls, "retry": _ONCE},
     )
     kind = SentinelManagedSSLConnection if secured else SentinelManagedConnection
     return _SentinelPool(name, sentinels, connection_class=kind, **given, **own)  # type: ignore[no-untyped-call]
@@ -113,6 +119,8 @@ async def weakness(redis: Redis) -> str | None:
         configured = {}
     appendonly = configured.get("appendonly") or ("yes" if info.get("aof_enabled") else "no")
     appendfsync = configured.get("appendfsync", "unknown")
+    if info.get("cluster_enabled"):
+        return "it is a node of a Cluster, whose moves livefeed does not follow: name a single server, or Sentinels"
     if appendonly != "yes":
         return (
             "it keeps no append-only file, so what it acknowledges can be lost: set appendonly yes, appendfsync always"

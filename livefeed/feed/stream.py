@@ -201,7 +201,10 @@ async def _continue(feed: Feed, position: Position) -> Start:
     mark = window.mark_at(position.seq)
     if not mark:
         return Start(window.head.seq, "expired")
-    return Start(position.seq) if mark == position.mark else Start(window.head.seq, "diverged")
+    if mark != position.mark:
+        return Start(window.head.seq, "diverged")
+    feed.hub.counts["replays"] += 1
+    return Start(position.seq)
 
 
 def _opening(hub: Hub, start: Start) -> bytes:
@@ -210,9 +213,10 @@ def _opening(hub: Hub, start: Start) -> bytes:
     The tick before a reset has no id: a reader that is cut between the two must come back with its old position.
     """
     retry_ms = hub.retry_ms()
+    hub.counts["opened"] += 1
     if start.reset is None:
         return hub.tick(start.seq, retry_ms)
-    hub.counts["resets"] += 1
+    hub.counts[f"resets:{start.reset}"] += 1
     return hub.tick(None, retry_ms) + sse.reset(start.reset, hub.head)
 
 
@@ -228,7 +232,7 @@ def _admits(hub: Hub, address: str | None) -> bool:
 
 def _turned_away(hub: Hub, reason: sse.ByeReason) -> Response:
     """200, when to come back, and the end: every other status would close a browser's EventSource for ever."""
-    hub.counts["turned_away"] += 1
+    hub.counts[f"turned_away:{reason}"] += 1
     return Response(sse.bye(reason, hub.retry_ms()), headers={**HEADERS, "connection": "close"})
 
 

@@ -136,6 +136,17 @@ class Window:
     def _time_of(self, seq: int) -> int:
         return self._events[seq].time_ms
 
+    def times(self, after: int, until: int) -> list[int]:
+        """Times in milliseconds of the events with after < seq ≤ until that are still here."""
+        return [
+            self._events[seq].time_ms for seq in range(max(after, self.base.seq) + 1, min(until, self.head.seq) + 1)
+        ]
+
+    @property
+    def size(self) -> int:
+        """Bytes that the events take, as counted against the bound."""
+        return self._bytes
+
     def events(self, after: int, until: int) -> list[WindowEvent]:
         """The events with after < seq ≤ until.
 

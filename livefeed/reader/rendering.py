@@ -40,6 +40,9 @@ class Templates:
             assets=self.assets, base_url=settings.base_url, editions=EDITIONS, names=NAMES, site=settings.site
         )
 
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)  # read and compiled now, not in the event loop for the first reader
+
     def render(self, template: str, language: str, **context: Any) -> bytes:
         """A page in `language`."""
         text = self._environment.get_template(template).render(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from livefeed.embedded import find_binary
 
@@ -71,15 +73,22 @@ class Store:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Store]:
-        self.start()
         try:
+            self.start()
             yield self
         finally:
             self.stop()
 
     def start(self) -> None:
         """Start, and return once it accepts connections with all its data loaded."""
-        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.directory), **self.options}
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(self.directory),
+            **self.options,
+        }
+        if "--sentinel" in self._arguments:
+            options = {"port": str(self.port)}
         words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
         with open(self.directory.with_suffix(".log"), "ab") as log:
             self._process = subprocess.Popen(
@@ -117,6 +126,22 @@ class Store:
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as client:
+            if "tls-port" in self.options:
+                return True
             client.sendall(b"PING\r\n")
-            return client.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-DENIED", b"\x15"))
+            return client.recv(64).startswith((b"+PONG", b"-NOAUTH"))
         return False
+
+
+async def replicated(replica: Store, primary: Store) -> None:
+    """Make a store the replica of another, and return when it has all that the other one has."""
+    async with Redis.from_url(replica.url) as admin, Redis.from_url(primary.url) as source:
+        await admin.replicaof("127.0.0.1", str(primary.port))
+        deadline = time.monotonic() + START_S
+        while True:
+            offset = (await source.info("replication"))["master_repl_offset"]
+            status = await admin.info("replication")
+            if status["master_link_status"] == "up" and status["slave_repl_offset"] >= offset:
+                return
+            assert time.monotonic() < deadline, f"no replica: {status}"
+            await asyncio.sleep(0.01)

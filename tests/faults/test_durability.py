@@ -54,8 +54,10 @@ async def keyspace(admin: Redis) -> dict[bytes, bytes | None]:
 async def refused_whole_then_once(served: Serving, admin: Redis, mend: Any) -> None:
     """The publish is refused with the one clear sentence and leaves no trace; mended, the same key publishes once."""
     before = await keyspace(admin)
-    refused = await ask(served)
+    with structlog.testing.capture_logs() as lines:
+        refused = await ask(served)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable"), refused.text
+    assert [line["reason"] for line in lines if line["event"] == "a publish was refused by the store"]
     assert "retry with the same Idempotency-Key" in refused.json()["error"]["message"]
     assert await keyspace(admin) == before
     await mend()
@@ -143,6 +145,7 @@ WEAK = [
     ("redis", {}, None),
     ("redis", {"appendfsync": "everysec"}, "its appendfsync is everysec and it has no WAITAOF"),
     ("redis", {"appendonly": "no"}, "keeps no append-only file"),
+    ("valkey", {"cluster-enabled": "yes"}, "it is a node of a Cluster"),
     ("hosted redis", {}, "its appendfsync is unknown and it has no WAITAOF"),
     ("hosted valkey", {}, None),
 ]

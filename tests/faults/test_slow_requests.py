@@ -147,6 +147,34 @@ async def test_an_endless_head_is_refused_before_it_fills_memory(settings: Setti
         await until(lambda: plain(served) == 0, "their end")
 
 
+async def test_endless_trailers_are_cut_before_they_fill_memory(settings: Settings) -> None:
+    """What comes behind a chunked body has a bound too, while a body in one-byte chunks passes."""
+    async with serving(settings) as served, connected(served, 2) as (one, other):
+        served.app.router.routes.insert(0, Route("/patient", _patient, methods=["POST"]))
+        head = b"POST /patient HTTP/1.1\r\nHost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        other.writer.write(head)
+        for _ in range(100):
+            other.writer.write(b"1\r\nx\r\n" * 400)
+            await asyncio.sleep(0)
+        other.writer.write(b"0\r\n\r\n")
+        assert await asyncio.wait_for(_response(other.reader), 5) == b"40000 bytes"
+        await one.say(head + b"1\r\nx\r\n0\r\n", b"X-short: a\r\n" * 1_000)
+        assert one.answer == b""
+        await until(lambda: not served.server.server_state.tasks, "the end of the requests")
+
+
+async def test_thousands_of_requests_in_one_write_are_not_all_kept(
+    settings: Settings, errors: pytest.LogCaptureFixture
+) -> None:
+    """A connection that pipelines without measure is cut; nothing of it is left, and others are served."""
+    async with serving(settings) as served, connected(served) as (one,):
+        await asyncio.wait_for(one.say(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 8_000), 5)
+        await until(lambda: plain(served) == 0, "its end")
+        await until(lambda: not served.server.server_state.tasks, "the end of its requests")
+        assert (await served.client.get("/readyz")).status_code == 200
+    assert not errors.records
+
+
 @pytest.mark.parametrize("path", ["/api/items", "/patient"], ids=["a route", "a body that is waited for"])
 @pytest.mark.parametrize("framing", ["content-length: 4096", "transfer-encoding: chunked"])
 async def test_a_body_that_trickles_is_cut(
@@ -209,9 +237,9 @@ async def test_the_rest_of_a_body_that_was_answered_is_not_read_for_ever(
         assert served.feed.pace.counts["rests"] == 1
 
 
-@pytest.mark.parametrize("http", [b"1.0", b"1.1"])
+@pytest.mark.parametrize(("http", "pipelined"), [(b"1.0", 1), (b"1.1", 1), (b"1.1", 3)])
 async def test_a_download_that_trickles_is_cut(
-    settings: Settings, errors: pytest.LogCaptureFixture, http: bytes
+    settings: Settings, errors: pytest.LogCaptureFixture, http: bytes, pipelined: int
 ) -> None:
     """50 clients that ask for a large page and hardly read: cut after the grace, in the middle or behind its end."""
     async with serving(hasty(settings, rate_min_bytes=20_000)) as served:
@@ -220,7 +248,7 @@ async def test_a_download_that_trickles_is_cut(
         async with connected(served, MANY, receive_bytes=4_096) as slow:
             for one in slow:
                 one.writer.transport.pause_reading()  # type: ignore[attr-defined]
-                one.writer.write(b"GET /large HTTP/" + http + b"\r\nHost: x\r\n\r\n")
+                one.writer.write((b"GET /large HTTP/" + http + b"\r\nHost: x\r\n\r\n") * pipelined)
             await until(lambda: plain(served) >= MANY, "their requests")
             begun = time.monotonic()
             await until(lambda: plain(served) == 0, "their end")
@@ -259,6 +287,20 @@ async def test_a_stream_outlives_every_deadline_of_a_request(settings: Settings,
         for reader in (one.reader, other.reader):
             while b"Bonjour" not in await asyncio.wait_for(reader.readuntil(b"\n\n"), 5):
                 pass
+
+
+async def test_a_request_behind_a_stream_spoils_nothing(settings: Settings, errors: pytest.LogCaptureFixture) -> None:
+    """A whole request pipelined behind a stream's is never answered, and nothing but events is in the stream."""
+    async with serving(hasty(settings)) as served, connected(served) as (one,):
+        one.writer.write(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        await one.reader.readuntil(b"\r\n\r\n")
+        await served.publish("Bonjour")
+        seen = b""
+        while b"Bonjour" not in seen:
+            seen += await asyncio.wait_for(one.reader.readuntil(b"\n\n"), 5)
+        assert b"HTTP/1.1" not in seen
+        assert not served.server.server_state.tasks
+    assert not errors.records
 
 
 async def test_pipelined_requests_are_answered_in_their_order(settings: Settings) -> None:
