@@ -178,6 +178,7 @@ class Hub:
         In one step, without a turn for others: no reader may be written an event of the new history before its reset.
         """
         self.epoch += 1
+        self._ticks.clear()  # they may tell a position of the old history that has the new one's seq
         head = self._window.head
         self.delay.skip()
         for group in self._groups.values():
@@ -215,6 +216,7 @@ class Hub:
             except KeyError:  # the window has left the group's last round behind: each cursor on its own
                 start, end, frames = -1, head, []
             data = group.framed(b"".join(frames))
+            withdrawals = self._window.withdrawals
             group.cursor = end
             members = list(group.members)
             size = len(data)
@@ -225,6 +227,13 @@ class Hub:
                     await asyncio.sleep(0)
                     if epoch != self.epoch:
                         return
+                    if withdrawals != self._window.withdrawals and frames:  # from now on its stub is written
+                        withdrawals = self._window.withdrawals
+                        try:
+                            data = group.framed(b"".join(self._window.frames(start, end, group.filter, group.view)))
+                        except KeyError:
+                            start = -1
+                        size = len(data)
                 for subscriber in members[at : at + SLICE]:
                     if subscriber.cursor != start:
                         if subscriber.cursor < end:

@@ -8,6 +8,7 @@ an `EventSourceResponse` over the same window and cursor.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -93,6 +94,8 @@ async def stream(request: Request) -> Response:
         start = await _start(feed, wish, request.headers.get("last-event-id"))
     except Unavailable:  # only `since` needs the store; any status but 200 would close the browser's stream for ever
         return _turned_away(hub, "unavailable")
+    except asyncio.CancelledError:  # uvicorn's bound on a stop; it would answer 500, which closes an EventSource too
+        return _turned_away(hub, "restart")
     hand_over: HandOver | None = request.scope.get("extensions", {}).get(EXTENSION)
     if hand_over is None:
         stopping = anyio.Event()
@@ -118,7 +121,8 @@ async def stream(request: Request) -> Response:
         subscriber.replaying = start.seq < feed.mirror.window.base.seq
         hub.join(subscriber, address)
         if subscriber.replaying:
-            await _replay(feed, subscriber, Position(start.seq, start.mark))
+            with contextlib.suppress(asyncio.CancelledError):  # the same bound; the drain ends this stream
+                await _replay(feed, subscriber, Position(start.seq, start.mark))
     return _HandedOver()
 
 

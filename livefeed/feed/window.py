@@ -81,6 +81,8 @@ class Window:
         """The position of the newest event, or `base` of an empty window."""
         self.last_time_ms = 0
         """Time of the newest event known, 0 where there is none."""
+        self.withdrawals = 0
+        """Withdrawals applied so far: frames that were taken before one may show what it withdrew."""
         self.encodings = 0
         """Frames encoded so far: one per event and view in use, whatever the number of readers."""
 
@@ -173,6 +175,7 @@ class Window:
         change = _change.decode(event._event).change
         if change == "withdraw":
             event.withdrawn = True
+            self.withdrawals += 1
         if change in ("withdraw", "restore"):
             for earlier in self._by_item.get(event.id, ()):
                 earlier.withdraw(change == "withdraw")

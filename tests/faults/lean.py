@@ -68,6 +68,11 @@ class LeanReader:
         """Read so many bytes more of this or the next connection, then nothing for a time."""
         self._stop_at = (more_bytes, for_s)
 
+    def state(self) -> str:
+        """What there is to know of it, for a failure's message."""
+        open_ = self._connection is not None
+        return f"waiting: {self.waiting}, open: {open_}, connections: {self.connections}, stop at: {self._stop_at}"
+
     async def end(self) -> None:
         """Leave for good."""
         self.go()

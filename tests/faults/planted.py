@@ -234,12 +234,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bugs", nargs="*", default=list(BUGS), help="names of bugs (all)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed (1)")
+    parser.add_argument("--limit", type=int, default=SCHEDULES_MAX, help=f"most schedules ({SCHEDULES_MAX})")
     given = parser.parse_args()
     silence()
     missed = 0
     for bug in given.bugs:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            count, seed, told = runner.run(needed(bug, given.seed))
+            count, seed, told = runner.run(needed(bug, given.seed, given.limit))
         missed += not count
         print(f"{bug:<40} {count or 'not found':>9}  seed {seed}: {told[:110]}", flush=True)  # noqa: T201  (a command)
     return 1 if missed else 0

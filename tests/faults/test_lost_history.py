@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 
 import anyio
 import pytest
 from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.requests import Request
 
 from livefeed.errors import Unavailable
+from livefeed.feed import stream as streams
 from livefeed.feed.filter import ALL
 from livefeed.feed.position import Position
 from livefeed.feed.reading import Feed
@@ -80,3 +84,23 @@ async def test_a_connection_lost_in_this_very_turn_is_the_store_s_failure(
     monkeypatch.setattr(feed.log.redis, "execute_command", lost)
     with pytest.raises(Unavailable):
         await feed.log.item("01")
+
+
+async def test_a_stop_while_a_stream_is_looked_up_says_bye(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that uvicorn cancels at its bound on a stop is answered 200 and a bye: a 500 would end the reader."""
+    reached = asyncio.Event()
+
+    async def start(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(streams, "_start", start)
+    app = Starlette()
+    app.state.feed = feed
+    scope = {"type": "http", "method": "GET", "path": "/stream", "query_string": b"", "headers": [], "app": app}
+    answer = asyncio.create_task(streams.stream(Request(scope)))
+    await reached.wait()
+    answer.cancel()
+    response = await answer
+    assert response.status_code == 200
+    assert b"event: bye" in bytes(response.body)

@@ -23,6 +23,7 @@ from redis.backoff import ConstantBackoff
 from livefeed import embedded
 from livefeed.app import create
 from livefeed.embedded import EmbeddedServer
+from livefeed.errors import Unavailable
 from livefeed.feed import listener
 from livefeed.feed.handover import HandoverProtocol
 from livefeed.feed.log import Keys
@@ -60,6 +61,8 @@ class Worker:
         self.number = number
         self.settings = settings
         self.to_store = to_store
+        self.front = Proxy(0)
+        """For readers; it follows the port."""
         self.http = http
         self.up = False
         self.draining = False
@@ -76,6 +79,13 @@ class Worker:
     def publisher(self) -> Publisher:
         publisher: Publisher = self.app.state.publisher
         return publisher
+
+    def state(self) -> str:
+        """What there is to know of it, for a failure's message."""
+        hub = self.feed.hub
+        behind = [(s.cursor, s.replaying) for s in hub._behind]
+        cursors = [(s.cursor, s.replaying) for group in hub._groups.values() for s in group.members]
+        return f"the worker is at {self.feed.position}, live: {self.feed.live}, cursors {cursors}, behind {behind}"
 
     async def start(self) -> None:
         """Serve on the port of the last time, or a free one; returns when it answers, or the start has failed."""
@@ -94,9 +104,12 @@ class Worker:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        sock.bind(("127.0.0.1", self.port))
+        try:
+            sock.bind(("127.0.0.1", self.port))
+        except OSError:  # somebody's outgoing connection has taken the port meanwhile
+            sock.bind(("127.0.0.1", 0))
         sock.listen(128)
-        self.port = sock.getsockname()[1]
+        self.port = self.front.upstream = sock.getsockname()[1]
         self._task = asyncio.create_task(server._serve([sock]), name=f"worker {self.number}")
         while not server.started and not self._task.done():  # noqa: ASYNC110  (uvicorn tells by a flag)
             await asyncio.sleep(0.002)
@@ -195,9 +208,8 @@ class World:
             worker = Worker(number, settings, proxy, "h11" if self._iterated and number else HandoverProtocol)
             await worker.start()
             self.workers.append(worker)
-            front = Proxy(worker.port)
-            await front.start()
-            self.proxies.append(front)
+            await worker.front.start()
+            self.proxies.append(worker.front)
 
     async def _stop(self) -> None:
         await self.heal()
@@ -246,9 +258,14 @@ class World:
 
     async def _know(self, worker: Worker) -> None:
         deadline = time.monotonic() + SETTLE_S
-        while worker.feed.mirror.position != await worker.feed.log.head() or not worker.feed.live:
+        while not await self._knows(worker):
             assert time.monotonic() < deadline, f"worker {worker.number} does not get to the log's head"
             await worker.feed.listener.confirm()
+
+    async def _knows(self, worker: Worker) -> bool:
+        with contextlib.suppress(Unavailable):  # its connections may have been cut a moment ago
+            return worker.feed.live and worker.feed.mirror.position == await worker.feed.log.head()
+        return False
 
     async def heal(self) -> None:
         """Mend everything."""
@@ -273,7 +290,8 @@ class World:
         while late := [reader for reader in staying if reader.last_id != head]:
             if time.monotonic() > deadline:
                 return [
-                    f"{reader.name} at worker {reader.worker}: stays at {reader.last_id or 'nothing'}; head {head}"
+                    f"{reader.name} at worker {reader.worker}: stays at {reader.last_id or 'nothing'}; head {head}; "
+                    f"{reader.state()}; {self.workers[reader.worker].state()}"
                     for reader in late
                 ]
             await asyncio.sleep(0.003)
@@ -324,7 +342,8 @@ class World:
                 return 0
             lost = await self._freeze()
             if (pid := self.store.pid) is not None:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             await asyncio.to_thread(self.store.stop)
             current = self._socket(self.primary).parent / "appendonlydir"
             shutil.rmtree(current)
