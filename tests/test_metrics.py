@@ -118,6 +118,7 @@ async def test_what_happened_is_counted(open_to_us: Settings) -> None:
 async def test_iterated_streams_are_a_kind_of_their_own(open_to_us: Settings) -> None:
     """Under a server without hand-over the streams are counted too."""
     async with serving(open_to_us, http=HttpToolsProtocol) as served, reading(served):
+        await until(lambda: served.feed.hub.streams == 1, "the stream's being counted, which is after its opening")
         numbers = await scrape(served)
         assert total(numbers, "livefeed_streams", kind="iterated") == 1
         assert total(numbers, "livefeed_streams", kind="handed_over") == 0

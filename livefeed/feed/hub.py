@@ -25,7 +25,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -380,7 +380,7 @@ class Hub:
 
     async def iterate(
         self, filter: Filter, view: View, cursor: int, epoch: int, stopping: anyio.Event
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """The frames after `cursor`, for ever: the same window, cursor and rules as a handed-over reader's.
 
         `epoch` is the hub's when the cursor was true. Backpressure is the iteration's own. Ends with a `bye`, at a time

@@ -39,6 +39,8 @@ SCANS_MAX = 10
 """Most such reads for one page: a filter that matches little gets a short page and a cursor rather than a long wait."""
 LOAD_S = 20.0
 """How long a start waits for its first look at the log, in seconds."""
+LOG_REPLAYS_MAX = 8
+"""Streams of one process that read their past from the log at once (`since`); further ones wait for their turn."""
 REACH_S = 1.0
 """Longest wait of an answer for this process's own ears, in seconds; the publish itself is done by then."""
 RESTART_S = 0.1
@@ -78,6 +80,8 @@ class Feed:
         self.lag = Lag()
         self.watch = Watch(self.hub, self.listener, self.lag)
         self.pace = Pace(settings, self.hub.admission.connection_max, lambda: self.hub.streams)
+        self.log_replays = asyncio.Semaphore(LOG_REPLAYS_MAX)
+        """Taken by streams that read their past from the log."""
         self._tasks: list[asyncio.Task[None]] = []
         self._drain: asyncio.Task[None] | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -32,8 +32,6 @@ from livefeed.feed.sse import ResetReason, View
 from livefeed.feed.subscriber import Subscriber
 from livefeed.feed.window import WindowEvent
 
-LOG_REPLAYS_MAX = 8
-"""Streams of one process that read their past from the log at once (`since`); further ones wait for their turn."""
 BYE_S = 1.0
 """How long an iterated stream may take to say its bye, once its time has come within the drain, in seconds."""
 HEADERS = {
@@ -245,12 +243,9 @@ class _HandedOver(Response):
         return
 
 
-_log_replays = asyncio.Semaphore(LOG_REPLAYS_MAX)
-
-
 async def _log_pages(
     feed: Feed, wish: tuple[Filter, View], position: Position
-) -> AsyncIterator[tuple[int, list[bytes]]]:
+) -> AsyncGenerator[tuple[int, list[bytes]]]:
     """Pages of frames from the log after a position, until the window's reach; each with the seq it goes up to.
 
     Each page continues the one before, and the last one leads to the window: a history that is lost meanwhile, of
@@ -260,7 +255,7 @@ async def _log_pages(
     """
     filter, view = wish
     window = feed.mirror.window
-    async with _log_replays:
+    async with feed.log_replays:
         while position.seq < window.base.seq:
             reading = await feed.log.read(position, min(CATCH_UP_EVENTS, window.base.seq - position.seq))
             if reading.verdict != "ok" or not reading.entries:
@@ -285,13 +280,14 @@ async def _replay(feed: Feed, subscriber: Subscriber, position: Position) -> Non
     epoch = hub.epoch
     hub.counts["log_replays"] += 1
     try:
-        async for seq, frames in _log_pages(feed, (group.filter, group.view), position):
-            if subscriber.transport.is_closing() or epoch != hub.epoch:
-                return
-            subscriber.cursor = seq
-            if frames:
-                subscriber.write(group.framed(b"".join(frames)))
-            await hub.drained(subscriber)
+        async with contextlib.aclosing(_log_pages(feed, (group.filter, group.view), position)) as pages:
+            async for seq, frames in pages:
+                if subscriber.transport.is_closing() or epoch != hub.epoch:
+                    return
+                subscriber.cursor = seq
+                if frames:
+                    subscriber.write(group.framed(b"".join(frames)))
+                await hub.drained(subscriber)
     except Unavailable as error:
         logger.warning("a replay from the log was cut", reason=str(error.__cause__ or error))
         hub.cut(subscriber)
@@ -309,7 +305,7 @@ def _frames(feed: Feed, wish: Wish, start: Start, stopping: anyio.Event, address
     return _placed(feed, address, _iterated(feed, wish, start, _opening(feed.hub, start), feed.hub.epoch, stopping))
 
 
-async def _placed(feed: Feed, address: str | None, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _placed(feed: Feed, address: str | None, frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     hub = feed.hub
     if not _admits(hub, address):
         reason: sse.ByeReason = "restart" if hub.draining else "limit"
@@ -318,26 +314,30 @@ async def _placed(feed: Feed, address: str | None, frames: AsyncIterator[bytes])
         return
     place = hub.admission.enter(address)
     try:
-        async for frame in frames:
-            yield frame
+        async with contextlib.aclosing(frames):  # or what it holds would be let go by the collector, some time
+            async for frame in frames:
+                yield frame
     finally:
         hub.admission.leave(place)
 
 
 async def _iterated(
     feed: Feed, wish: Wish, start: Start, first: bytes, epoch: int, stopping: anyio.Event
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     yield first
     cursor = start.seq
     try:
-        async for seq, frames in _log_pages(feed, (wish.filter, wish.view), Position(start.seq, start.mark)):
-            if epoch != feed.hub.epoch:
-                break
-            cursor = seq
-            if frames:
-                yield b"".join(frames)
+        position = Position(start.seq, start.mark)
+        async with contextlib.aclosing(_log_pages(feed, (wish.filter, wish.view), position)) as pages:
+            async for seq, frames in pages:
+                if epoch != feed.hub.epoch:
+                    break
+                cursor = seq
+                if frames:
+                    yield b"".join(frames)
     except Unavailable as error:
         logger.warning("a replay from the log was cut", reason=str(error.__cause__ or error))
         return
-    async for frame in feed.hub.iterate(wish.filter, wish.view, cursor, epoch, stopping):
-        yield frame
+    async with contextlib.aclosing(feed.hub.iterate(wish.filter, wish.view, cursor, epoch, stopping)) as live:
+        async for frame in live:
+            yield frame
