@@ -11,10 +11,17 @@ import pytest
 import redis
 import uvloop
 from blockbuster import BlockBuster
+from sse_starlette.sse import AppStatus
 
 from livefeed.embedded import EmbeddedServer
 from livefeed.settings import Settings
 from tests.servers import LiveServer, serving
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_stopping() -> None:
+    """sse-starlette keeps for the whole process that a server was told to stop; each test starts without that."""
+    AppStatus.should_exit = False
 
 
 @pytest.fixture(autouse=True)

@@ -47,6 +47,8 @@ class Tally:
         self.resets = 0
         self.faults: Counter[tuple[str, str]] = Counter()
         self.failures: list[str] = []
+        self.once = 0
+        """Violations that did not come again when their seed was played again."""
         self.short: list[int] = []
         """Seeds whose schedule had too few faults, readers or events to count."""
 
@@ -66,10 +68,11 @@ class Tally:
         self.resets += other.resets
         self.faults += other.faults
         self.failures += other.failures
+        self.once += other.once
         self.short += other.short
 
 
-async def _world(seeds: Iterator[int], tally: Tally, number: int, deadline: float, quiet: bool) -> None:
+async def _world(seeds: Iterator[int], tally: Tally, number: int, deadline: float, quiet: bool, again: int) -> None:
     # A world now and then is made anew, so that what one leaves behind cannot carry all the others.
     while time.monotonic() < deadline:
         with tempfile.TemporaryDirectory(prefix="lf-") as directory:
@@ -80,7 +83,11 @@ async def _world(seeds: Iterator[int], tally: Tally, number: int, deadline: floa
                         return
                     result = await play(world, seed)
                     failure = ""
-                    if result.violations:
+                    if result.violations and again and not await _comes_again(world, seed, again):
+                        # Seeds fix what happens and when it is due, not how the machine's turns fall.
+                        tally.once += 1
+                        print(f"seen once in {again + 1} plays:\n{told(result, None)}", file=_OUT, flush=True)
+                    elif result.violations:
                         small = await shrink(world, result) if len(tally.failures) < SHRINK_MAX else None
                         failure = told(result, small)
                         if not quiet:
@@ -91,21 +98,31 @@ async def _world(seeds: Iterator[int], tally: Tally, number: int, deadline: floa
                         print(f"at seed {seed}: {tally.played} played here", file=_OUT, flush=True)
 
 
-async def soak(seeds: Iterator[int], worlds: int, for_s: float, quiet: bool = False) -> Tally:
-    """Play schedules until the seeds or the time are out."""
+async def _comes_again(world: World, seed: int, times: int) -> bool:
+    for _ in range(times):
+        if (await play(world, seed)).violations:
+            return True
+    return False
+
+
+async def soak(seeds: Iterator[int], worlds: int, for_s: float, quiet: bool = False, again: int = 0) -> Tally:
+    """Play schedules until the seeds or the time are out.
+
+    `again`: how often a violation's seed is played again before it counts; 0 counts each at once.
+    """
     tally, deadline = Tally(), time.monotonic() + for_s
     async with asyncio.TaskGroup() as group:
         for number in range(worlds):
-            group.create_task(_world(seeds, tally, number, deadline, quiet))
+            group.create_task(_world(seeds, tally, number, deadline, quiet, again))
     return tally
 
 
 def _process(
-    first: int, count: int, step: int, worlds: int, for_s: float, results: multiprocessing.Queue[Tally]
+    first: int, count: int, step: int, worlds: int, for_s: float, again: int, results: multiprocessing.Queue[Tally]
 ) -> None:
     silence()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        results.put(runner.run(soak(iter(range(first, first + count, step)), worlds, for_s)))
+        results.put(runner.run(soak(iter(range(first, first + count, step)), worlds, for_s, again=again)))
 
 
 def silence() -> None:
@@ -121,6 +138,7 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=1000, help="schedules (1000)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed (1)")
     parser.add_argument("--minutes", type=float, default=24 * 60, help="stop after this time")
+    parser.add_argument("--again", type=int, default=0, help="replays that a violation must survive to count (0)")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 8))
     parser.add_argument("--worlds", type=int, default=WORLDS, help=f"worlds at once in each process ({WORLDS})")
     given = parser.parse_args()
@@ -128,7 +146,15 @@ def main() -> int:
     processes = [
         multiprocessing.Process(
             target=_process,
-            args=(given.seed + at, given.n - at, given.processes, given.worlds, given.minutes * 60, results),
+            args=(
+                given.seed + at,
+                given.n - at,
+                given.processes,
+                given.worlds,
+                given.minutes * 60,
+                given.again,
+                results,
+            ),
         )
         for at in range(min(given.processes, given.n))
     ]
@@ -144,7 +170,7 @@ def main() -> int:
         print(  # noqa: T201
             f"{total.played} schedules from seed {given.seed}, {total.events} events, {total.resets} resets, "
             f"{sum(total.faults.values())} faults that took effect; too small to count: {len(total.short)}; "
-            f"violations: {len(total.failures)}"
+            f"violations: {len(total.failures)}; seen once: {total.once}"
         )
     return 1 if total.failures else 0
 
