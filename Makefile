@@ -4,6 +4,7 @@
 # make check               ruff, mypy, and TypeScript over the page's scripts
 # make slowtest            four slow HTTP attacks with 1,000 connections each, by slowhttptest (a minute)
 # make soak N=10000        so many seeded schedules of faults; a failure tells its seed, SEED= starts elsewhere
+# make planted             bugs planted on purpose, and how many schedules find each
 # make bench               the benchmarks, against the peers installed here
 # make endurance           deploys, storms, churn and memory at full size (about six minutes)
 # make procfile            web and a Redis of your own, as the Procfile says (honcho)
@@ -21,7 +22,7 @@ export PYTHONUNBUFFERED = 1
 N ?= 1000
 SEED ?= 1
 
-.PHONY: help run test check lint types scripts slowtest soak bench endurance procfile clean
+.PHONY: help run test check lint types scripts slowtest planted soak bench endurance procfile clean
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
@@ -49,6 +50,9 @@ scripts:
 
 slowtest: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults.slowtest
+
+planted: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.faults.planted $(ARGS)
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults.soak -n $(N) --seed $(SEED) $(ARGS)
